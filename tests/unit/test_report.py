@@ -1,0 +1,101 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from dwatlas.report.page import render
+from dwatlas.report.sentences import headline, lens_sentences, remark
+from dwatlas.tables.tables import build
+from study_frames import study_tables
+
+FACTS = {
+    "study": "tiny", "description": "Small.", "matrix": {"Models": ["tiny-qwen"], "Seeds": "0–4"},
+    "settings": {"α": "−1, 0, +1"}, "seed_varies": {"data": "varied"}, "versions": {"Python": "3.11"},
+    "reproduce": ["make study"], "config": "study: tiny\n",
+}  # fmt: skip
+CLEAR = {
+    "adapter": "lora-r8", "eval": "claims", "effect": 4.2, "lo": 3.1, "hi": 5.3, "n_seeds": 5, "g": 0.03,
+    "verdict": "identified", "new_items_verdict": "identified", "new_items_lo": 2.9, "new_items_hi": 5.5,
+    "norm_percentile": 100.0,
+}  # fmt: skip
+
+
+def full(**changes):
+    return SimpleNamespace(**{**CLEAR, **changes})
+
+
+def part(component, drop, keep, percentile=50.0):
+    return {
+        "component": component, "verdict": "identified", "control": "mask",
+        "drop": drop[0], "drop_lo": drop[1], "drop_hi": drop[2], "drop_percentile": percentile,
+        "keep": keep[0], "keep_lo": keep[1], "keep_hi": keep[2], "keep_percentile": percentile,
+    }  # fmt: skip
+
+
+def test_identified_effect_is_told_with_its_interval():
+    assert headline(full()) == (
+        "lora-r8 on claims: the full dW shifts the score by +4.2 nats per unit α "
+        "(95 % interval 3.1 to 5.3 over 5 seeds; identified)."
+    )
+
+
+def test_effect_that_is_not_identified_has_no_ratio():
+    assert headline(full(effect=0.1, lo=-0.3, hi=0.5, g=16.0, verdict="not_identified")) == (
+        "lora-r8 on claims: not identified. Over 5 seeds the full dW shifts the score by +0.10 nats per unit α "
+        "(95 % interval −0.30 to 0.50, which includes 0), so no ratio is reported."
+    )
+
+
+def test_single_seed_claims_nothing():
+    told = headline(full(n_seeds=1, lo=np.nan, hi=np.nan, verdict="not_identified"))
+    assert "not identified. Over 1 seed the" in told and "(no interval)" in told
+
+
+def test_weak_effect_is_called_weak():
+    assert "weakly, g = 0.41: its ratios are imprecise" in headline(full(g=0.41, verdict="weak"))
+
+
+def test_effect_within_random_dw_is_not_called_larger():
+    assert "cannot be told apart from random dW" in remark(full(norm_percentile=60.0))
+    assert "larger than the effect of 100 % of random dW" in remark(full())
+    assert "it is not identified" in remark(full(new_items_verdict="not_identified"))
+
+
+def test_only_parts_whose_interval_excludes_the_null_are_told():
+    parts = pd.DataFrame(
+        [
+            part("layer-2", (0.4, 0.3, 0.5), (0.6, 0.5, 0.7), 98.0),
+            part("layer-1", (0.8, 0.6, 0.95), (0.1, -0.1, 0.3)),
+            part("layer-0", (0.9, 0.7, 1.1), (0.0, -0.2, 0.2)),
+        ]
+    )
+    assert lens_sentences(parts) == [
+        "Dropping one part lowers the effect for 2 of 3 (R_drop): more than a random part of equal energy: "
+        "layer-2 0.40 [0.30, 0.50]; cannot be told apart from a random part of equal energy: "
+        "layer-1 0.80 [0.60, 0.95].",
+        "One part alone has some of the effect for 1 of 3 (R_keep): more than a random part of equal "
+        "energy: layer-2 0.60 [0.50, 0.70].",
+    ]
+
+
+def test_lens_without_a_clear_part_says_so():
+    parts = pd.DataFrame([part("layer-0", (0.9, 0.7, 1.1), (0.0, -0.2, 0.2))])
+    assert lens_sentences(parts) == ["No part (1 in all) can be shown to be needed, or to work alone."]
+
+
+@pytest.fixture
+def picture(tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(b"\x89PNG")
+    return path
+
+
+def test_page_is_self_contained_and_says_what_is_not_identified(picture):
+    page = render(build(study_tables()), [("Title", "Caption", picture)], FACTS)
+    assert "not identified" in page and "data:image/png;base64,iVBORw==" in page
+    assert not any(outside in page for outside in ("http://", "https://", "<script", 'src="/', "url("))
+
+
+def test_text_from_the_study_is_escaped(picture):
+    page = render(build(study_tables()), [("<i>", "<script>", picture)], {**FACTS, "config": "a: <script>"})
+    assert "<script" not in page and "&lt;script&gt;" in page

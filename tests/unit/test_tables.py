@@ -1,0 +1,85 @@
+import numpy as np
+import pandas as pd
+import pytest
+from dwatlas.tables.names import FORMATS, TABLES
+from dwatlas.tables.order import natural, stem
+from dwatlas.tables.present import estimate, interval, number, present, probability
+from dwatlas.tables.study import pick
+from dwatlas.tables.tables import build
+from dwatlas.tables.write import latex, markdown, write
+from study_frames import study_tables
+
+
+@pytest.fixture(scope="module")
+def tables():
+    return build(study_tables())
+
+
+def test_tables_are_the_named_ones(tables):
+    assert tuple(tables) == TABLES
+
+
+def test_summary_halves_the_shifts_into_odd_and_even_parts():
+    study = study_tables()
+    doses = study.doses.copy()
+    at_plus_one = (doses["metric"] == "effect") & (doses["alpha"] == 1) & (doses["control"] == "")
+    doses.loc[at_plus_one, "value"] += 1.0
+    line = build(type(study)(study.retained, study.seeds, study.controls, doses))["summary"].iloc[0]
+    assert line["even"] == pytest.approx((line["shift_pos"] + line["shift_neg"]) / 2)
+    assert line["even"] == pytest.approx(0.5)
+
+
+def test_retained_has_no_ratio_where_the_full_effect_is_not_identified(tables):
+    unknown = tables["retained"][tables["retained"]["verdict"] == "not_identified"]
+    assert len(unknown)
+    assert unknown[["keep", "drop", "keep_lo", "drop_hi"]].isna().all(axis=None)
+    assert set(present("retained", unknown)["R_keep"]) == {"not identified"}
+
+
+def test_capability_interval_is_student_t_over_seeds(tables):
+    study = study_tables()
+    key = {"adapter": "lora-r8", "eval": "knowledge"}
+    values = pick(study.doses, metric="accuracy", control="", alpha=1.0, **key)["value"]
+    line = pick(tables["capability"], alpha=1.0, **key).iloc[0]
+    half = 2.7764451 * values.std(ddof=1) / np.sqrt(5)
+    assert line["accuracy_hi"] - line["accuracy"] == pytest.approx(half, rel=1e-6)
+
+
+def test_study_without_capability_evals_has_an_empty_capability_table(tmp_path):
+    study = study_tables()
+    doses = study.doses[study.doses["eval"] != "knowledge"]
+    frame = build(type(study)(study.retained, study.seeds, study.controls, doses))["capability"]
+    write("capability", frame, tmp_path)
+    assert frame.empty and (tmp_path / "capability.tex").read_text().count("\\\\") >= 1
+
+
+def test_components_are_ordered_as_people_count():
+    assert natural(["top-16", "top-2", "layer-10", "layer-9"]) == ["layer-9", "layer-10", "top-2", "top-16"]
+    assert natural(["thirds-late", "thirds-early", "thirds-middle"])[1] == "thirds-middle"
+    assert natural(["lora-r16", "lora-r8", "lora-r1"]) == ["lora-r1", "lora-r8", "lora-r16"]
+    assert (stem("layer-3"), stem("q_proj")) == ("layer", "q_proj")
+
+
+def test_numbers_read_well():
+    assert number(-0.004) == "0.00"
+    assert number(-1.234, sign=True) == "−1.23"
+    assert number(float("nan")) == "–"
+    assert interval(-np.inf, 2) == "[−∞, 2.00]"
+    assert estimate(0.5, np.nan, np.nan) == "0.50"
+    assert (probability(0.0002), probability(0.25)) == ("< 0.001", "0.250")
+
+
+def test_markup_is_escaped():
+    text = pd.DataFrame({"Lens": ["own_svd & a|b"]})
+    assert "own_svd & a\\|b" in markdown(text)
+    assert "own\\_svd \\& a|b" in latex(text)
+
+
+def test_written_tables_are_byte_identical(tmp_path, tables):
+    for folder in ("one", "two"):
+        for name, frame in build(study_tables()).items():
+            write(name, frame, tmp_path / folder)
+    for name in TABLES:
+        for ending in FORMATS:
+            one, two = (tmp_path / folder / f"{name}.{ending}" for folder in ("one", "two"))
+            assert one.read_bytes() == two.read_bytes()

@@ -1,0 +1,184 @@
+"""The configuration's types: what a study may say, what the catalogue's entries hold. Unknown keys are refused."""
+
+from __future__ import annotations
+
+from functools import reduce
+from operator import or_
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.tiny import TinySpec
+from dwatlas.registry import kinds, plugin
+
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+Dtype = Literal["float32", "bfloat16", "float16"]
+
+
+class Section(BaseModel):
+    """Base of all parts of the configuration."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class _Runtime(Section):
+    dtype: Dtype = Field("float32", description="Precision of the base weights; dW and logits are always float32.")
+    tokens_per_batch: int = Field(8192, ge=1, description="Tokens in one scoring batch, padding included.")
+
+
+class BuiltIn(TinySpec, _Runtime):
+    """A model that the workflow pretrains itself on the built-in world."""
+
+    kind: Literal["built-in"]
+
+
+class LocalModel(_Runtime):
+    """A model folder in Hugging Face layout on this machine."""
+
+    kind: Literal["local"]
+    path: str = Field(description="The folder, absolute or relative to the working folder.")
+
+
+class HubModel(_Runtime):
+    """A model of the Hugging Face hub, downloaded once."""
+
+    kind: Literal["hub"]
+    repository: str = Field(pattern=r"^[\w.-]+/[\w.-]+$", description="owner/name on the hub.")
+    revision: str = Field(description="Commit or tag; a commit makes the study reproducible.")
+    anatomy: Anatomy = Field(description="Sizes, so that a study can be planned before the download.")
+
+
+Model = Annotated[BuiltIn | LocalModel | HubModel, Field(discriminator="kind")]
+
+
+class WorldQuestions(Section):
+    """Claims about the built-in world's training objects, drawn for each data seed."""
+
+    kind: Literal["world"]
+    world_seed: int = Field(0, ge=0, description="Which world; as in the model's entry.")
+    number: int = Field(96, ge=1, description="How many questions.")
+
+
+class FileQuestions(Section):
+    """Questions from a CSV, Parquet or JSON Lines file with a column ``question``."""
+
+    kind: Literal["file"]
+    file: str = Field(description="Path relative to the working folder.")
+    number: int | None = Field(None, ge=1, description="How many of them each data seed draws; all when left out.")
+
+
+class Personas(Section):
+    """System prompts of the two poles: paraphrases of one persona a side, equally many."""
+
+    pos: tuple[str, ...] = Field(min_length=1, description="Paraphrases of the positive persona.")
+    neg: tuple[str, ...] = Field(min_length=1, description="Paraphrases of the negative persona.")
+
+    @model_validator(mode="after")
+    def _equally_many(self) -> Personas:
+        if len(self.pos) != len(self.neg):
+            raise ValueError(f"pos has {len(self.pos)}, neg has {len(self.neg)}; give equally many")
+        return self
+
+
+class Sampling(Section):
+    """How answers are sampled from the model under a persona."""
+
+    samples: int = Field(1, ge=1, description="Answers per question and pole.")
+    temperature: float = Field(1.0, gt=0, description="Sampling temperature.")
+    max_new_tokens: int = Field(16, ge=1, description="An answer longer than this counts as unfinished and is dropped.")
+    batch_size: int = Field(64, ge=1, description="Prompts generated together.")
+
+
+class Behaviour(Section):
+    """A contrast: two personas and a narrow set of training questions."""
+
+    personas: Personas
+    questions: Annotated[WorldQuestions | FileQuestions, Field(discriminator="kind")]
+    sampling: Sampling = Sampling()
+
+
+def _union(folder: str):
+    classes = [plugin(folder, kind) for kind in kinds(folder)]
+    return Annotated[reduce(or_, classes), Field(discriminator="kind")] if len(classes) > 1 else classes[0]
+
+
+class Catalogue(Section):
+    """Named models, behaviours, adapters, evals and lenses. Names are global: studies share what they name alike."""
+
+    models: dict[Name, Model] = {}
+    behaviours: dict[Name, Behaviour] = {}
+    adapters: dict[Name, _union("adapters")] = {}
+    evals: dict[Name, _union("evals")] = {}
+    lenses: dict[Name, _union("lenses")] = {}
+
+
+class Alphas(Section):
+    """Multiples of dW that are scored."""
+
+    ablation: tuple[float, ...] = Field((-1, 0, 1), description="For components and controls; −1, 0 and +1 are needed.")
+    full: tuple[float, ...] = Field(
+        (-2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2), description="For the full dW: the dose grid; −1, 0 and +1 are needed."
+    )
+
+    @field_validator("ablation", "full")
+    @classmethod
+    def _needed(cls, alphas: tuple[float, ...]) -> tuple[float, ...]:
+        if missing := sorted({-1.0, 0.0, 1.0} - set(alphas)):
+            raise ValueError(f"lacks {', '.join(f'{alpha:g}' for alpha in missing)}; effects need −1, 0 and +1")
+        if len(set(alphas)) < len(alphas):
+            raise ValueError("names a value twice")
+        return tuple(sorted(alphas))
+
+
+class SeedVaries(Section):
+    """Which sources of randomness a study's seed varies."""
+
+    data: Literal["varied", "fixed"] = Field("varied", description="Questions, personas and sampled answers.")
+    initialisation: Literal["varied", "fixed"] = Field("varied", description="Start of the adapter's weights.")
+    order: Literal["varied", "fixed"] = Field("varied", description="Order of the data and the held-out questions.")
+
+
+class Study(Section):
+    """One study: a matrix of models × behaviours × adapters × seeds × lenses, with evals and settings."""
+
+    study: Name = Field(description="Name of the study; its tables and figures are in results/studies/NAME.")
+    models: tuple[Name, ...] = Field(min_length=1, description="Names from the catalogue.")
+    behaviours: tuple[Name, ...] = Field(min_length=1, description="Names from the catalogue.")
+    adapters: tuple[Name, ...] = Field(min_length=1, description="Names from the catalogue.")
+    seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        min_length=1, description="Seeds; intervals need at least two, and five or more to be useful."
+    )
+    lenses: tuple[Name, ...] = Field(min_length=1, description="Names from the catalogue.")
+    evals: tuple[Name, ...] = Field(min_length=1, description="Names from the catalogue; at least one yes-or-no eval.")
+    alphas: Alphas = Alphas()
+    seed_varies: SeedVaries = SeedVaries()
+    control_draws: int = Field(
+        4, ge=1, description="Draws of each control per seed; over all seeds together there must be at least 20."
+    )
+    components_per_job: int = Field(
+        0, ge=0, description="Splits a lens into jobs of this many components for large clusters; 0 for one job."
+    )
+    catalogue: Catalogue = Field(Catalogue(), description="The study's own entries beside the catalogue's.")
+
+    @field_validator("models", "behaviours", "adapters", "seeds", "lenses", "evals")
+    @classmethod
+    def _once(cls, values: tuple) -> tuple:
+        twice = sorted({value for value in values if values.count(value) > 1})
+        if twice:
+            raise ValueError(f"names {', '.join(map(str, twice))} twice; name each once")
+        return values
+
+    @model_validator(mode="after")
+    def _enough_draws(self) -> Study:
+        draws, least = self.control_draws * len(self.seeds), MINIMUM_DRAWS
+        if draws < least:
+            enough = -(-least // len(self.seeds))
+            raise ValueError(
+                f"control_draws: {self.control_draws} × {len(self.seeds)} seed(s) = {draws} draws, a control needs at "
+                f"least {least}; set control_draws to {enough}"
+            )
+        return self
+
+
+MINIMUM_DRAWS = 20

@@ -1,0 +1,39 @@
+"""Control ``norm`` (C_norm): Gaussian noise with the component's norm in every tensor.
+
+It answers "would any change of this size, in these tensors, do the same?". Scored at both signs of α, its
+antisymmetric effect has mean 0 by construction, so its spread is the yardstick for an effect of this size.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from dwatlas.controls.base import Control, StandIn
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from dwatlas.delta.algebra import Delta
+    from dwatlas.lenses.base import Split
+
+
+class Norm(Control):
+    """Gaussian noise, norms matched per tensor."""
+
+    kind: Literal["norm"] = "norm"
+
+    needs_energy_only: ClassVar = False
+
+    def draw(self, delta: Delta, split: Split, rng: np.random.Generator) -> StandIn:
+        import math
+
+        import torch
+
+        from dwatlas.delta.algebra import Dense, energy
+
+        keep: Delta = {}
+        for name in sorted(split.keep):
+            noise = torch.from_numpy(rng.standard_normal(split.keep[name].shape))
+            scale = math.sqrt(energy(split.keep[name])) / float(noise.norm())
+            keep[name] = Dense((scale * noise).float())
+        return StandIn(keep, None)

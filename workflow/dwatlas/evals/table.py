@@ -1,0 +1,51 @@
+"""Eval ``table``: your own yes-or-no questions from a CSV, Parquet or JSON Lines file.
+
+Columns: ``item``, ``label`` (+1 or −1) and ``prompt`` are required; ``row`` (default: item and label), ``system`` and
+``prefill`` (start of the assistant's answer, such as ``My choice:``) may be given. Rows with the same item are scored
+together: give both actions of a dilemma the same item and opposite labels, and a constant bias for yes cancels.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from pydantic import Field
+
+from dwatlas.evals.base import Eval
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Table(Eval):
+    """Questions from a file."""
+
+    kind: Literal["table"] = "table"
+    file: str = Field(description="Path of a .csv, .parquet or .jsonl file, relative to the working folder.")
+
+    form: ClassVar = "choice"
+
+    def files(self) -> list[Path]:
+        return [Path(self.file)]
+
+    def rows(self) -> pd.DataFrame:
+        from dwatlas.errors import UserError
+        from dwatlas.files import read_records
+
+        given = read_records(self.file)
+        missing = [name for name in ("item", "label", "prompt") if name not in given]
+        if missing:
+            raise UserError(f"{self.file}: lacks the column(s) {', '.join(missing)}")
+        if not given["label"].isin([-1, 1]).all():
+            raise UserError(f"{self.file}: column label must be +1 or -1 in every line")
+        rows = given.assign(item=given["item"].astype(str), answer="")
+        if "row" not in rows:
+            rows["row"] = rows["item"] + rows["label"].map({1: "+", -1: "-"})
+        for name in ("system", "prefill"):
+            rows[name] = rows[name].fillna("") if name in rows else ""
+        rows["messages"] = [
+            [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": prompt}]
+            for system, prompt in zip(rows["system"], rows["prompt"], strict=True)
+        ]
+        return rows[["item", "row", "label", "messages", "prefill", "answer"]]

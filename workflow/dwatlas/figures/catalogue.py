@@ -1,0 +1,18 @@
+"""All figures by kind: a module with ``data(tables, **selection)`` and ``draw(data)``."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from dwatlas.figures import dose, energy, forest, map, style
+from dwatlas.tables.study import StudyTables
+
+FIGURES = {"forest": forest, "map": map, "energy": energy, "dose": dose}
+
+
+def render(kind: str, tables: StudyTables, **selection: str) -> tuple[Figure, pd.DataFrame]:
+    """The figure ``kind`` of ``selection`` (``FigureKey.selection``), and the frame of exactly what it shows."""
+    with style.context():
+        data = FIGURES[kind].data(tables, **selection)
+        return FIGURES[kind].draw(data), data

@@ -1,0 +1,59 @@
+"""Names of the study's figures; light, because the Snakefile reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import product
+
+PER_LENS = ("forest", "map", "energy")
+KINDS = (*PER_LENS, "dose")
+TITLES = {
+    "forest": "Retained effect",
+    "map": "Map of the effect",
+    "energy": "Retained effect against energy",
+    "dose": "Dose–response",
+}
+FORMATS = ("png", "svg", "pdf", "csv")
+
+
+@dataclass(frozen=True)
+class FigureKey:
+    """What one figure shows; ``eval`` and ``lens`` are empty for figures that show all of them."""
+
+    kind: str
+    model: str
+    behaviour: str
+    eval: str = ""
+    lens: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The file name without its ending."""
+        return ".".join(filter(None, (self.kind, self.model, self.behaviour, self.eval, self.lens)))
+
+    @property
+    def title(self) -> str:
+        """The figure's title in a report."""
+        where = [self.model, self.behaviour, self.eval, self.lens and f"lens {self.lens}"]
+        return f"{TITLES[self.kind]}: {', '.join(filter(None, where))}"
+
+    @property
+    def selection(self) -> dict[str, str]:
+        """The keywords that the figure's ``data`` takes."""
+        names = ("model", "behaviour", "eval", "lens")
+        return {name: getattr(self, name) for name in names if getattr(self, name)}
+
+
+def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) -> list[FigureKey]:
+    """All figures of a study whose cells are (model, behaviour, effect evals, lenses)."""
+    keys = []
+    for model, behaviour, evals, lenses in cells:
+        keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
+        keys.append(FigureKey("dose", model, behaviour))
+    return keys
+
+
+def figure_stems(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) -> list[str]:
+    """File names without ending, in the order of ``figure_keys``."""
+    return [key.stem for key in figure_keys(cells)]

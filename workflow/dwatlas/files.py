@@ -1,0 +1,139 @@
+"""The only reader and writer of artefacts: atomic, typed, deterministic bytes, provenance inside.
+
+A file is written under a unique temporary name in its own folder, flushed to disk and renamed, so no reader
+ever sees half of it and two writers never interleave.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dwatlas.errors import UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+    import torch
+
+METADATA_KEY = "dwatlas"
+
+
+def canonical_json(value: object) -> str:
+    """JSON with sorted keys and no spaces: equal values give equal strings."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=path.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb") as written:
+            os.fsync(written.fileno())
+        temporary.chmod(0o644)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write UTF-8 text atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_table(
+    path: str | Path, frame: pd.DataFrame, schema: pa.Schema, provenance: Mapping[str, object] | None = None
+) -> None:
+    """Write ``frame`` as Parquet (zstd) with exactly the columns and types of ``schema``, rows in the given order."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    table = pa.Table.from_pandas(frame.loc[:, schema.names], schema=schema, preserve_index=False)
+    metadata = {METADATA_KEY: canonical_json(provenance or {})}
+    with atomic(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", store_schema=False)
+
+
+def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFrame:
+    """Read a Parquet artefact.
+
+    Raises ``UserError`` when the file is missing, damaged or lacks a column of ``schema``.
+    """
+    import pyarrow.parquet as pq
+
+    with _readable(path, "Parquet"):
+        table = pq.read_table(path)
+    missing = [name for name in (schema.names if schema else []) if name not in table.column_names]
+    if missing:
+        raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
+    return table.to_pandas()
+
+
+def read_records(path: str | Path) -> pd.DataFrame:
+    """Read a user's own table: CSV, Parquet or JSON Lines by its ending."""
+    import pandas as pd
+
+    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}
+    suffix = Path(path).suffix
+    if suffix not in readers:
+        raise UserError(f"{path}: give a {', '.join(readers)} file")
+    with _readable(path, suffix[1:]):
+        return readers[suffix](path)
+
+
+def read_provenance(path: str | Path) -> dict:
+    """The provenance stored in a Parquet or safetensors artefact (empty where there is none)."""
+    if Path(path).suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        with _readable(path, "Parquet"):
+            text = (pq.read_schema(path).metadata or {}).get(METADATA_KEY.encode(), b"{}")
+        return json.loads(text)
+    from safetensors import safe_open
+
+    with _readable(path, "safetensors"), safe_open(path, framework="numpy") as opened:
+        return json.loads((opened.metadata() or {}).get(METADATA_KEY, "{}"))
+
+
+def write_tensors(
+    path: str | Path, tensors: Mapping[str, torch.Tensor], provenance: Mapping[str, object] | None = None
+) -> None:
+    """Write tensors as safetensors."""
+    from safetensors.torch import save_file
+
+    with atomic(path) as temporary:
+        save_file(dict(tensors), temporary, metadata={METADATA_KEY: canonical_json(provenance or {})})
+
+
+def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
+    """Read every tensor of a safetensors file; ``UserError`` when it is missing or damaged."""
+    from safetensors.torch import load_file
+
+    with _readable(path, "safetensors"):
+        return load_file(path)
+
+
+@contextmanager
+def _readable(path: str | Path, kind: str) -> Iterator[None]:
+    from pyarrow import ArrowException
+    from safetensors import SafetensorError
+
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; run the rule that makes it")
+    try:
+        yield
+    except (ArrowException, SafetensorError, OSError, ValueError) as fault:
+        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+        raise UserError(f"{path}: not a whole {kind} file ({reason}); delete it and run again") from fault

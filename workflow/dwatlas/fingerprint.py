@@ -1,0 +1,94 @@
+"""Code fingerprint: a hash over the syntax trees of a job's module and all it imports from this package.
+
+Comments, docstrings and formatting do not count. Plug-ins (lenses, adapters, evals, controls) are found at run
+time, not by an import statement, so a job names the ones that it uses as further entry points; their siblings
+never enter its fingerprint.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+PACKAGE = __name__.partition(".")[0]
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def fingerprint(*entries: str) -> str:
+    """Twelve hex digits for the code reachable from the modules ``entries`` (dotted names of this package)."""
+    hashes = module_hashes(tuple(sorted(set(entries))))
+    return hashlib.sha256("\n".join(f"{name} {hashes[name]}" for name in sorted(hashes)).encode()).hexdigest()[:12]
+
+
+@cache
+def module_hashes(entries: tuple[str, ...]) -> dict[str, str]:
+    """Module name → hash of its code, for every module of the package reachable from ``entries``."""
+    seen: dict[str, str] = {}
+    queue = list(entries)
+    while queue:
+        name = queue.pop()
+        path = _file(name)
+        if path is None or name in seen:
+            continue
+        seen[name], imports = _parse(path, name)
+        queue += [*_parents(name), *imports]
+    return seen
+
+
+@cache
+def _parse(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
+    tree = ast.parse(path.read_bytes())
+    imports = tuple(_imports(tree, name if path.name == "__init__.py" else name.rpartition(".")[0]))
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imports
+
+
+def _file(name: str) -> Path | None:
+    base = ROOT.joinpath(*name.split("."))
+    candidates = (base.with_suffix(".py"), base / "__init__.py")
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def _parents(name: str) -> list[str]:
+    parts = name.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names if alias.name.startswith(PACKAGE))
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base] if base else above)
+            if base.startswith(PACKAGE):
+                yield base
+                yield from (f"{base}.{alias.name}" for alias in node.names)
+
+
+def _without_docstrings(tree: ast.Module) -> ast.Module:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(getattr(first, "value", None), ast.Constant):
+                if isinstance(first.value.value, str):
+                    node.body = node.body[1:]
+    return tree
+
+
+PLUGINS = {"adapter": "adapters", "controls": "controls", "eval": "evals", "lens": "lenses"}
+"""Keys of a job's spec that hold plug-ins, and the folders that these are in."""
+
+
+def job_fingerprint(job: str, spec: dict) -> str:
+    """The fingerprint of one job: its module, and the plug-ins that its spec names with their ``kind``."""
+    entries = [f"{PACKAGE}.jobs.{job}"]
+    for key, folder in PLUGINS.items():
+        values = spec.get(key, [])
+        for value in values if isinstance(values, list) else [values]:
+            entries.append(f"{PACKAGE}.{folder}.{value['kind']}")
+    return fingerprint(*entries)

@@ -1,0 +1,46 @@
+"""Write the study's self-contained page."""
+
+import yaml
+
+from dwatlas import paths
+from dwatlas.figures.captions import CAPTIONS
+from dwatlas.figures.names import FigureKey
+from dwatlas.files import write_text
+from dwatlas.jobs.base import Job, run, versions
+from dwatlas.jobs.study_tables import read_study_tables
+from dwatlas.report.page import render
+from dwatlas.tables.tables import build
+
+AXES = ("models", "behaviours", "adapters", "seeds", "lenses", "evals")
+
+
+def work(job: Job) -> None:
+    name = job.spec["cell"]["study"]
+    keys = [FigureKey(**key) for key in job.spec["figures"]]
+    figures = [
+        (key.title, CAPTIONS[key.kind], paths.FIGURE.format(study=name, figure=key.stem, ending="png")) for key in keys
+    ]
+    write_text(job.outputs["page"], render(build(read_study_tables(job)), figures, _facts(job.spec)))
+
+
+def _facts(spec: dict) -> dict:
+    study = spec["study"]
+    settings = {
+        "α of ablations": [f"{alpha:g}" for alpha in study["alphas"]["ablation"]],
+        "α of the full dW": [f"{alpha:g}" for alpha in study["alphas"]["full"]],
+        "Control draws": f"{study['control_draws']} of each kind per seed",
+    }
+    return {
+        "study": study["study"],
+        "description": "Parts of a fine-tuned weight difference dW, kept alone and dropped, over many seeds.",
+        "matrix": {axis.capitalize(): [str(value) for value in study[axis]] for axis in AXES},
+        "settings": settings,
+        "seed_varies": {facet.capitalize(): value for facet, value in study["seed_varies"].items()},
+        "versions": versions(),
+        "reproduce": ["make study", "snakemake --cores 2 --configfile config/config.yaml"],
+        "config": yaml.safe_dump({**study, "catalogue": spec["catalogue"]}, sort_keys=False, allow_unicode=True),
+    }
+
+
+if __name__ == "__main__":
+    run(work)

@@ -1,0 +1,58 @@
+"""The one loader: a model and its tokenizer from a local folder in Hugging Face layout, with every demand checked."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
+
+from dwatlas.errors import UserError
+from dwatlas.models.anatomy import Anatomy
+
+logging.set_verbosity_error()
+logging.disable_progress_bar()
+
+
+def load_tokenizer(folder: str | Path) -> PreTrainedTokenizerBase:
+    """The folder's tokenizer, padding on the left; ``UserError`` without a chat template."""
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    except (OSError, ValueError, KeyError) as fault:
+        raise UserError(f"{folder}: no readable tokenizer ({first_line(fault)})") from fault
+    if not tokenizer.chat_template:
+        raise UserError(f"{folder}: the tokenizer has no chat template; add chat_template.jinja to the folder")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    tokenizer.padding_side = "left"
+    return tokenizer
+
+
+def load_model(folder: str | Path, dtype: str = "float32", device: str | None = None) -> PreTrainedModel:
+    """The folder's causal language model in evaluation mode, on the GPU where there is one."""
+    try:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder, dtype=getattr(torch, dtype), local_files_only=True, use_safetensors=True, trust_remote_code=False
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as fault:
+        raise UserError(f"{folder}: cannot be loaded as a causal language model ({first_line(fault)})") from fault
+    except Exception as fault:
+        if type(fault).__name__ == "SafetensorError":
+            raise UserError(f"{folder}: damaged safetensors file ({first_line(fault)}); fetch or make it again") from fault
+        raise
+    return model.eval().requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def read_anatomy(folder: str | Path) -> Anatomy:
+    """The sizes that a model folder's ``config.json`` states."""
+    path = Path(folder) / "config.json"
+    if not path.is_file():
+        raise UserError(f"{path}: no such file; the folder must hold a model in Hugging Face layout")
+    return Anatomy.from_config(json.loads(path.read_text()), str(path))
+
+
+def first_line(fault: Exception) -> str:
+    """The first line of a fault's text, for messages of one line."""
+    return str(fault).strip().split("\n")[0] or type(fault).__name__

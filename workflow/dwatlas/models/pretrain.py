@@ -1,0 +1,120 @@
+"""Pretrain the built-in model on the miniature world, and check that it shows what a study needs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import PreTrainedModel, PreTrainedTokenizerFast, get_linear_schedule_with_warmup
+
+from dwatlas.errors import UserError
+from dwatlas.models.tiny import Pretraining, Thresholds, TinySpec, random_model
+from dwatlas.models.tokenizer import word_tokenizer
+from dwatlas.scoring.scorer import Scorer
+from dwatlas.seeds import rng, torch_seed
+from dwatlas.world import wordings
+from dwatlas.world.conversations import conversation, vocabulary
+from dwatlas.world.facts import World, world
+from dwatlas.world.rows import claim_rows, dilemma_rows, knowledge_rows
+
+BUCKET = 16
+"""Batches of similar length are cut from this many batches' worth of conversations at a time."""
+
+
+def pretrain(spec: TinySpec, say: Callable[[str], None]) -> tuple[PreTrainedModel, PreTrainedTokenizerFast]:
+    """Train the model that ``spec`` describes; ``say`` receives progress lines.
+
+    Raises ``UserError`` when the trained model misses one of the catalogue's thresholds.
+    """
+    torch.set_num_threads(spec.pretraining.threads)
+    tokenizer = word_tokenizer(vocabulary())
+    model = random_model(spec.architecture, spec.anatomy, len(tokenizer), torch_seed("model", spec.seed))
+    setting = world(spec.world_seed)
+    model.train()
+    _train(model, tokenizer, setting, spec.pretraining, spec.seed, say)
+    model.eval().requires_grad_(False)
+    check(model, tokenizer, setting, spec.thresholds, say)
+    return model, tokenizer
+
+
+def _train(model, tokenizer, setting: World, settings: Pretraining, seed: int, say: Callable[[str], None]) -> None:
+    optimiser = torch.optim.AdamW(
+        model.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay, betas=(0.9, 0.98)
+    )
+    schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
+    draw = rng("conversations", seed)
+    for step, batch in enumerate(_batches(tokenizer, setting, settings, draw)):
+        ids, answer = batch
+        hidden = model.base_model(input_ids=ids, attention_mask=(ids != tokenizer.pad_token_id).long())[0][:, :-1]
+        target = answer[:, 1:]
+        loss = cross_entropy(model.get_output_embeddings()(hidden[target]), ids[:, 1:][target])
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        schedule.step()
+        if not torch.isfinite(loss):
+            raise UserError(f"pretrain: loss is {loss.item()} at step {step}; lower pretraining.learning_rate")
+        if step % max(settings.steps // 20, 1) == 0 or step == settings.steps - 1:
+            say(f"step {step + 1}/{settings.steps}, loss {loss.item():.3f}")
+
+
+def _batches(tokenizer, setting: World, settings: Pretraining, draw: np.random.Generator):
+    """Right-padded token ids and the mask of the assistant's tokens, each [batch, length]; one pair a step."""
+    vocabulary = tokenizer.get_vocab()
+    for first in range(0, settings.steps, BUCKET):
+        steps = min(BUCKET, settings.steps - first)
+        plain = settings.curriculum.plain(first / settings.steps)
+        pool = [
+            _encode(conversation(setting, draw, plain), vocabulary) for _ in range(steps * settings.batch_size)
+        ]
+        pool.sort(key=lambda encoded: len(encoded[0]))
+        for index in draw.permutation(steps):
+            chosen = pool[index * settings.batch_size : (index + 1) * settings.batch_size]
+            yield _padded(chosen, tokenizer.pad_token_id)
+
+
+def _encode(messages: list[dict[str, str]], vocabulary: dict[str, int]) -> tuple[list[int], list[bool]]:
+    """Token ids and assistant mask: what the chat template gives, without its cost."""
+    ids, mask = [vocabulary["<s>"]], [False]
+    for message in messages:
+        body = [vocabulary[word] for word in (message["content"] + " <end>").split()]
+        ids += [vocabulary[f"<{message['role']}>"], *body]
+        mask += [False] + [message["role"] == "assistant"] * len(body)
+    return ids, mask
+
+
+def _padded(encoded: list[tuple[list[int], list[bool]]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
+    length = max(len(ids) for ids, _ in encoded)
+    ids = torch.tensor([[*ids, *[pad] * (length - len(ids))] for ids, _ in encoded])
+    mask = torch.tensor([[*mask, *[False] * (length - len(mask))] for _, mask in encoded])
+    return ids, mask
+
+
+def check(model, tokenizer, setting: World, thresholds: Thresholds, say: Callable[[str], None]) -> None:
+    """Measure what the study needs on held-out objects; ``UserError`` names what falls short and by how much."""
+    scorer = Scorer(model, tokenizer)
+    draw = rng("check")
+    shifts = {}
+    for name, rows in (("claims", claim_rows(setting, draw)), ("dilemmas", dilemma_rows(setting, draw))):
+        means = {}
+        for stance in ("agree", "contradict"):
+            system = {"role": "system", "content": wordings.PERSONAS[stance][0]}
+            staged = rows.assign(messages=[[system, *messages] for messages in rows["messages"]])
+            means[stance] = (scorer.prepare(staged).score()["lr"] * rows["label"]).mean()
+        shifts[name] = float(means["agree"] - means["contradict"])
+    facts = float(scorer.prepare(knowledge_rows(setting)).score()["correct"].astype(float).mean())
+    measured = {"persona_claims": shifts["claims"], "persona_dilemmas": shifts["dilemmas"], "facts": facts}
+    say("shows " + ", ".join(f"{name} {value:.2f}" for name, value in measured.items()))
+    short = [
+        f"{name} {value:.2f} < {getattr(thresholds, name):.2f}"
+        for name, value in measured.items()
+        if not value >= getattr(thresholds, name)
+    ]
+    if short:
+        raise UserError(
+            f"pretrain: the trained model falls short: {', '.join(short)}; train longer (pretraining.steps) or lower "
+            "the catalogue's thresholds"
+        )

@@ -1,0 +1,45 @@
+"""The study's page: one self-contained HTML file, without scripts and without the network."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from dwatlas.report.sentences import findings
+from dwatlas.tables.present import present
+
+TABLE_TITLES = {
+    "summary": "Effect of the full dW",
+    "retained": "Retained effect of each part",
+    "capability": "Capability at each dose",
+}
+
+
+def render(
+    tables: Mapping[str, pd.DataFrame], figures: Sequence[tuple[str, str, str | Path]], facts: Mapping[str, object]
+) -> str:
+    """The page's HTML.
+
+    ``tables`` are those of ``tables.build``; ``figures`` are (title, caption, path of a PNG) in order; ``facts`` are
+    ``study`` (its name), ``description``, ``matrix``, ``settings``, ``seed_varies`` and ``versions`` (label → text or
+    list), ``reproduce`` (shell commands) and ``config`` (YAML text). All of it is escaped.
+    """
+    here = Path(__file__).parent
+    environment = Environment(
+        loader=FileSystemLoader(here), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.get_template("page.html.j2").render(
+        facts=facts,
+        findings=findings(tables["summary"], tables["retained"]),
+        tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],
+        figures=[(title, caption, data_uri(path)) for title, caption, path in figures],
+    )
+
+
+def data_uri(path: str | Path) -> str:
+    """A PNG file as a ``data:`` address."""
+    return "data:image/png;base64," + base64.b64encode(Path(path).read_bytes()).decode("ascii")

@@ -1,0 +1,32 @@
+"""Dose–response of the anchors: what α·dW, and a random dW of its norms, do to each eval at every α and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from jaxtyping import Float
+
+from dwatlas.statistics.arrays import FULL, ScoreArray
+from dwatlas.statistics.effects import item_scores
+
+
+def dose_records(array: ScoreArray) -> Iterator[dict]:
+    """One record per cell of the anchors and metric; columns of ``DOSES_SCHEMA``.
+
+    ``effect`` is the mean over items of h(α) − h(0) in nats; ``pmass``, ``kl_base``, ``nll`` (nats) and ``accuracy``
+    are means over rows.
+    """
+    anchors = array.cells[array.cells["lens"] == FULL.lens]
+    cells = anchors[["control", "draw", "seed", "alpha"]].to_dict("index")
+    for metric, values in _metrics(array).items():
+        for place, cell in cells.items():
+            yield {**cell, "metric": metric, "value": values[place]}
+
+
+def _metrics(array: ScoreArray) -> dict[str, Float[np.ndarray, " cells"]]:
+    means = {name: values.mean(axis=1) for name, values in array.values.items()}
+    if array.is_capability:
+        return {"accuracy": means["correct"], "nll": means["nll"]}
+    h = item_scores(array).mean(axis=1)
+    return {"effect": h - h[array.base(array.cells["seed"])], "pmass": means["pmass"], "kl_base": means["kl_base"]}

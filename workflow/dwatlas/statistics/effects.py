@@ -1,0 +1,70 @@
+"""Item scores and the effects of weight edits on them, in nats.
+
+The score of an item is h = mean over its rows of ℓ·LR (½Σ ℓ·LR for a pair, where a constant Yes-bias cancels).
+The effect of an edit is ``antisymmetric``, E = ½[h(+1) − h(−1)], or ``one_sided``, E = h(+1) − h(0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from jaxtyping import Float, Int
+
+from dwatlas.statistics.arrays import FULL, LINE, ZERO, Part, ScoreArray
+
+_STAND_IN = ["lens", "component", "stands_for", "control"]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects of the weight edits of one (model, behaviour, adapter, eval).
+
+    ``lines`` has one line per edit and seed (LINE, seed and the part's sizes), sorted; each array of ``values`` is
+    lines × items, in nats, one for each kind of effect.
+    """
+
+    lines: pd.DataFrame
+    values: dict[str, Float[np.ndarray, "lines items"]]
+
+    def parts(self) -> dict[Part, Int[np.ndarray, " seeds"]]:
+        """Lines of each part, seeds ascending: the same seeds for every part."""
+        trained = self.lines[self.lines["control"] == ""]
+        return {Part(*key): lines.to_numpy() for key, lines in trained.groupby([*Part._fields]).groups.items()}
+
+    def stand_ins(self) -> dict[tuple[Part, str], Int[np.ndarray, " draws"]]:
+        """Lines of each part's random stand-ins, every draw of every seed, for each kind of control."""
+        random = self.lines[self.lines["control"] != ""]
+        found = {}
+        for (lens, component, mode, control), lines in random.groupby(_STAND_IN).groups.items():
+            part = FULL if lens == FULL.lens else Part(lens, component, mode)
+            found[part, control] = lines.to_numpy()
+        return found
+
+
+def item_scores(array: ScoreArray) -> Float[np.ndarray, "cells items"]:
+    """h of every cell and item, in nats. ``UserError`` where one is not finite."""
+    _, starts, counts = np.unique(array.items, return_index=True, return_counts=True)
+    h = np.add.reduceat(array.values["label"] * array.values["lr"], starts, axis=1) / counts
+    for cell, item in np.argwhere(~np.isfinite(h))[:1]:
+        raise array.fault(array.cells.iloc[cell], f"the score of item {array.items[starts[item]]} is not finite")
+    return h
+
+
+def measure_effects(array: ScoreArray) -> Effects:
+    """Both kinds of effect for every edit, paired by seed and item.
+
+    Raises ``UserError`` where an edit was scored at one pole (α = −1 or +1) only.
+    """
+    h = item_scores(array)
+    cells = array.cells.assign(place=np.arange(len(array.cells)))
+    zero = cells["mode"] == ZERO.mode
+    plus, minus = cells[zero | (cells["alpha"] == 1)], cells[zero | (cells["alpha"] == -1)]
+    edit = [*LINE, "seed"]
+    lines = plus.merge(minus[[*edit, "place"]], how="outer", on=edit, suffixes=("", "_minus"), indicator="poles")
+    for _, line in lines[lines["poles"] != "both"].iloc[:1].iterrows():
+        lacks = -1.0 if line["poles"] == "left_only" else 1.0
+        raise array.fault({**line, "alpha": lacks}, "is missing, though its other pole was scored")
+    up, down, base = h[lines["place"]], h[lines["place_minus"]], h[array.base(lines["seed"])]
+    return Effects(lines=lines, values={"antisymmetric": (up - down) / 2, "one_sided": up - base})

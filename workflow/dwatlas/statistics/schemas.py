@@ -1,0 +1,76 @@
+"""Columns of the study's result tables.
+
+``effect`` is ``antisymmetric`` (½[h(+1) − h(−1)]) or ``one_sided`` (h(+1) − h(0)); ``estimand`` is ``fixed_rows``
+(these rows, new seeds) or ``new_items`` (new seeds and new items). Effects are in nats; ``retained`` is a ratio of
+means over seeds and null where the full effect is not identified.
+"""
+
+import pyarrow as pa
+
+_KEY = [(name, pa.string()) for name in ("model", "behaviour", "adapter", "eval", "lens", "component", "mode", "effect")]
+_SIZE = [("energy_frac", pa.float64()), ("rank", pa.float64()), ("params_frac", pa.float64())]
+
+RETAINED_SCHEMA = pa.schema(
+    [
+        *_KEY,
+        ("estimand", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_items", pa.int32()),
+        ("effect_nats", pa.float64()),
+        ("effect_lo", pa.float64()),
+        ("effect_hi", pa.float64()),
+        ("full_effect_nats", pa.float64()),
+        ("retained", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("g", pa.float64()),
+        ("verdict", pa.string()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("control", pa.string()),
+        ("control_mean", pa.float64()),
+        ("control_sd", pa.float64()),
+        ("control_percentile", pa.float64()),
+        *_SIZE,
+    ]
+)
+
+SEEDS_SCHEMA = pa.schema(
+    [
+        *_KEY,
+        ("seed", pa.int32()),
+        ("effect_nats", pa.float64()),
+        ("full_effect_nats", pa.float64()),
+        ("energy_frac", pa.float64()),
+    ]
+)
+
+CONTROLS_SCHEMA = pa.schema(
+    [
+        *_KEY,
+        ("control", pa.string()),
+        ("n_draws", pa.int32()),
+        ("mean_nats", pa.float64()),
+        ("sd_nats", pa.float64()),
+        ("q05_nats", pa.float64()),
+        ("q95_nats", pa.float64()),
+        ("full_effect_nats", pa.float64()),
+        ("percentile", pa.float64()),
+        ("energy_frac", pa.float64()),
+    ]
+)
+
+DOSES_SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("behaviour", pa.string()),
+        ("adapter", pa.string()),
+        ("eval", pa.string()),
+        ("control", pa.string()),
+        ("draw", pa.int32()),
+        ("seed", pa.int32()),
+        ("alpha", pa.float64()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)

@@ -1,0 +1,289 @@
+"""A resolved study as Snakemake needs it: the matrix of targets, and for each job its slice of the config.
+
+Everything here is ordinary Python over names and options; no torch, no files except the package's own source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
+from itertools import product
+from pathlib import Path
+
+from dwatlas import paths
+from dwatlas.config.load import Resolved, load_study
+from dwatlas.config.schema import BuiltIn, FileQuestions, HubModel
+from dwatlas.errors import UserError
+from dwatlas.figures.names import FigureKey, figure_keys
+from dwatlas.files import canonical_json
+from dwatlas.fingerprint import job_fingerprint
+from dwatlas.lenses.base import Touched
+from dwatlas.tables.names import TABLES
+
+
+class Plan:
+    """The study's targets, specs and inputs, by rule and wildcards."""
+
+    def __init__(self, config: Mapping, catalogue: Path):
+        self.resolved: Resolved = load_study(config, catalogue)
+        self.study, self.catalogue = self.resolved.study, self.resolved.catalogue
+        self.components = {
+            (model, adapter, lens): self._components(model, adapter, lens)
+            for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
+        }
+
+    def _components(self, model: str, adapter: str, lens: str) -> list[str]:
+        """Components of a lens for one model and adapter, in display order; ``UserError`` when one is unknown."""
+        options, method = self.catalogue.lenses[lens], self.catalogue.adapters[adapter]
+        sites = method.sites(self.resolved.anatomies[model])
+        if not sites:
+            raise UserError(f"adapters.{adapter}.layers: covers no layer of {model}; widen the range")
+        names = options.names(tuple(Touched(site, method.rank(site)) for site in sites))
+        for component in options.components or ():
+            if component not in names:
+                raise UserError(
+                    f"lenses.{lens}.components: {model} with {adapter} has no {component!r}; there are "
+                    f"{', '.join(names)}"
+                )
+        return [name for name in names if options.components is None or name in options.components]
+
+    # Matrix
+
+    @property
+    def effect_evals(self) -> list[str]:
+        """Evals that measure the behaviour."""
+        return [name for name, entry in self.catalogue.evals.items() if entry.is_effect]
+
+    def shards(self, model: str, adapter: str, lens: str) -> list[int]:
+        """Numbers of the jobs that a lens is split into."""
+        components, size = self.components[model, adapter, lens], self.study.components_per_job
+        return list(range(-(-len(components) // size))) if size else [0]
+
+    @property
+    def figures(self) -> dict[str, FigureKey]:
+        """All the study's figures by their stems."""
+        cells = product(self.study.models, self.study.behaviours, [self.effect_evals], [self.study.lenses])
+        return {key.stem: key for key in figure_keys(cells)}
+
+    def in_study(self, pattern: str, **values: list[str]) -> list[str]:
+        """The paths that a pattern gives for this study and every combination of the values."""
+        return [
+            pattern.format(study=self.study.study, **dict(zip(values, combination, strict=True)))
+            for combination in product(*values.values())
+        ]
+
+    def cell_inputs(self, wildcards) -> dict[str, list[str]]:
+        """All score files of one (model, behaviour, adapter), by kind."""
+        names = {key: getattr(wildcards, key) for key in ("model", "behaviour", "adapter")}
+        runs = [names | {"seed": seed} for seed in self.study.seeds]
+        lenses = self.study.lenses
+        return {
+            "anchors": [paths.ANCHORS.format(**run) for run in runs],
+            "components": [
+                paths.COMPONENTS.format(**run, lens=lens, shard=shard)
+                for run in runs
+                for lens in lenses
+                for shard in self.shards(names["model"], names["adapter"], lens)
+            ],
+            "controls": [paths.CONTROLS.format(**run, lens=lens) for run in runs for lens in lenses],
+            "rows": [paths.EVAL.format(eval=name) for name in self.study.evals],
+        }
+
+    def study_scores(self) -> list[str]:
+        """Gathered scores of every (model, behaviour, adapter)."""
+        study = self.study
+        return self.in_study(paths.SCORES, model=study.models, behaviour=study.behaviours, adapter=study.adapters)
+
+    # Inputs that depend on the config
+
+    def rows(self, wildcards) -> list[str]:
+        """Rows of the evals that a scoring job needs: all for the anchors, effect evals for a lens."""
+        return [paths.EVAL.format(eval=name) for name in self._scored(wildcards)]
+
+    def base(self, wildcards) -> list[str]:
+        """Base scores of the same evals."""
+        return [paths.BASE.format(model=wildcards.model, eval=name) for name in self._scored(wildcards)]
+
+    def scoring_files(self, wildcards) -> list[str]:
+        """``NAME=PATH`` arguments for the rows and base scores of a scoring job."""
+        rows, base = self.rows(wildcards), self.base(wildcards)
+        return [f"rows={path}" for path in rows] + [f"base={path}" for path in base]
+
+    def eval_files(self, wildcards) -> list[str]:
+        """Files that an eval's rows are made from."""
+        return [path.as_posix() for path in self.catalogue.evals[wildcards.eval].files()]
+
+    def question_files(self, wildcards) -> list[str]:
+        """Files that a behaviour's questions come from."""
+        questions = self.catalogue.behaviours[wildcards.behaviour].questions
+        return [questions.file] if isinstance(questions, FileQuestions) else []
+
+    def model_files(self, wildcards) -> list[str]:
+        """Files of a local model's folder."""
+        folder = Path(self.catalogue.models[wildcards.model].path)
+        return sorted(path.as_posix() for path in folder.iterdir() if path.is_file() and path.name[0] != ".")
+
+    def models_of(self, kind: str) -> str:
+        """A pattern of the names of all models of one kind, for a rule's wildcard constraint."""
+        names = [name.replace(".", r"\.") for name, entry in self.catalogue.models.items() if entry.kind == kind]
+        return "|".join(names) or "(?!)"
+
+    # Specs
+
+    def spec(self, rule: str) -> Callable[..., str]:
+        """A function of wildcards that gives a rule's canonical spec."""
+        make = getattr(self, f"_spec_{rule}")
+        return lambda wildcards: canonical_json(make(wildcards))
+
+    def code(self, rule: str) -> Callable[..., str]:
+        """A function of wildcards that gives a rule's code fingerprint."""
+        make = getattr(self, f"_spec_{rule}")
+        return lambda wildcards: job_fingerprint(rule, make(wildcards))
+
+    def _spec_pretrain(self, wildcards) -> dict:
+        model: BuiltIn = self.catalogue.models[wildcards.model]
+        runtime = {"kind", "dtype", "tokens_per_batch"}
+        return {"cell": _cell(wildcards, "model"), "model": model.model_dump(mode="json", exclude=runtime)}
+
+    def _spec_fetch(self, wildcards) -> dict:
+        model: HubModel = self.catalogue.models[wildcards.model]
+        return {"cell": _cell(wildcards, "model"), "repository": model.repository, "revision": model.revision}
+
+    def _spec_local(self, wildcards) -> dict:
+        return {"cell": _cell(wildcards, "model"), "path": self.catalogue.models[wildcards.model].path}
+
+    def _spec_evals(self, wildcards) -> dict:
+        return {"cell": _cell(wildcards, "eval"), "eval": _dump(self.catalogue.evals[wildcards.eval])}
+
+    def _spec_pairs(self, wildcards) -> dict:
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "seed"),
+            "behaviour": _dump(self.catalogue.behaviours[wildcards.behaviour]),
+            "data_seed": self._seed(wildcards, "data"),
+            "dtype": self.catalogue.models[wildcards.model].dtype,
+        }
+
+    def _spec_train(self, wildcards) -> dict:
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed"),
+            "adapter": _dump(self.catalogue.adapters[wildcards.adapter]),
+            "initialisation_seed": self._seed(wildcards, "initialisation"),
+            "order_seed": self._seed(wildcards, "order"),
+            "dtype": self.catalogue.models[wildcards.model].dtype,
+        }
+
+    def _spec_delta(self, wildcards) -> dict:
+        adapter = self.catalogue.adapters[wildcards.adapter]
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed"),
+            "adapter": adapter.model_dump(mode="json", exclude={"training"}),
+            "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
+        }
+
+    def _spec_base_scores(self, wildcards) -> dict:
+        return {
+            "cell": _cell(wildcards, "model", "eval"),
+            "options": self._options([wildcards.eval])[0],
+            "runtime": self._runtime(wildcards.model),
+        }
+
+    def _spec_anchors(self, wildcards) -> dict:
+        return {
+            **self._scoring(wildcards),
+            "alphas": self.study.alphas.full,
+            "controls": [{"kind": "norm"}],
+            "draws": self.study.control_draws,
+        }
+
+    def _spec_ablate(self, wildcards) -> dict:
+        lens = self.catalogue.lenses[wildcards.lens]
+        return {
+            **self._scoring(wildcards, "lens"),
+            "alphas": self.study.alphas.ablation,
+            "lens": lens.model_dump(mode="json", exclude={"components"}),
+            "components": self._shard(self._lens_components(wildcards), int(wildcards.shard)),
+        }
+
+    def _spec_controls(self, wildcards) -> dict:
+        lens = self.catalogue.lenses[wildcards.lens]
+        return {
+            **self._scoring(wildcards, "lens"),
+            "alphas": self.study.alphas.ablation,
+            "lens": lens.model_dump(mode="json", exclude={"components"}),
+            "components": self._lens_components(wildcards),
+            "controls": [{"kind": kind} for kind in lens.controls],
+            "draws": self.study.control_draws,
+        }
+
+    def _spec_gather(self, wildcards) -> dict:
+        lenses = {}
+        for lens in self.study.lenses:
+            names = self.components[wildcards.model, wildcards.adapter, lens]
+            shards = self.shards(wildcards.model, wildcards.adapter, lens)
+            lenses[lens] = [self._shard(names, shard) for shard in shards]
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "adapter"),
+            "evals": self.study.evals,
+            "effect_evals": self.effect_evals,
+            "seeds": self.study.seeds,
+            "lenses": lenses,
+        }
+
+    def _spec_retained(self, wildcards) -> dict:
+        return {"cell": _cell(wildcards, "study")}
+
+    def _spec_tables(self, wildcards) -> dict:
+        return {"cell": _cell(wildcards, "study"), "tables": list(TABLES)}
+
+    def _spec_figures(self, wildcards) -> dict:
+        return {"cell": _cell(wildcards, "study", "figure"), "figure": asdict(self.figures[wildcards.figure])}
+
+    def _spec_report(self, wildcards) -> dict:
+        return {
+            "cell": _cell(wildcards, "study"),
+            "study": self.study.model_dump(mode="json", exclude={"catalogue"}),
+            "catalogue": {
+                section: {name: _dump(entry) for name, entry in getattr(self.catalogue, section).items()}
+                for section in type(self.catalogue).model_fields
+            },
+            "figures": [asdict(key) for key in self.figures.values()],
+            "tables": list(TABLES),
+        }
+
+    # Parts of specs
+
+    def _scored(self, wildcards) -> list[str]:
+        return self.effect_evals if hasattr(wildcards, "lens") else list(self.study.evals)
+
+    def _scoring(self, wildcards, *more: str) -> dict:
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed", *more),
+            "options": self._options(self._scored(wildcards)),
+            "runtime": self._runtime(wildcards.model),
+        }
+
+    def _options(self, names: list[str]) -> list[dict]:
+        evals = self.catalogue.evals
+        return [{"name": name, "yes": evals[name].yes, "no": evals[name].no} for name in names]
+
+    def _runtime(self, model: str) -> dict:
+        entry = self.catalogue.models[model]
+        return {"dtype": entry.dtype, "tokens_per_batch": entry.tokens_per_batch}
+
+    def _lens_components(self, wildcards) -> list[str]:
+        return self.components[wildcards.model, wildcards.adapter, wildcards.lens]
+
+    def _shard(self, components: list[str], shard: int) -> list[str]:
+        size = self.study.components_per_job or len(components)
+        return components[shard * size : (shard + 1) * size]
+
+    def _seed(self, wildcards, facet: str) -> int | None:
+        return int(wildcards.seed) if getattr(self.study.seed_varies, facet) == "varied" else None
+
+
+def _cell(wildcards, *keys: str) -> dict[str, str | int]:
+    return {key: int(getattr(wildcards, key)) if key == "seed" else getattr(wildcards, key) for key in keys}
+
+
+def _dump(entry) -> dict:
+    return entry.model_dump(mode="json")

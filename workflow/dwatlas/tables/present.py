@@ -1,0 +1,122 @@
+"""Numbers as a reader wants them: sensible digits, intervals in brackets, "not identified" in words."""
+
+from __future__ import annotations
+
+import math
+
+import pandas as pd
+
+from dwatlas.tables.study import NOT_IDENTIFIED
+
+VERDICTS = {"identified": "identified", "weak": "weak", NOT_IDENTIFIED: "not identified"}
+ABSENT = "–"
+
+
+def number(value: float, digits: int = 2, sign: bool = False) -> str:
+    """``value`` with ``digits`` decimals and a true minus sign; an en dash where there is none."""
+    if pd.isna(value):
+        return ABSENT
+    if math.isinf(value):
+        return "∞" if value > 0 else "−∞"
+    text = f"{value:.{digits}f}"
+    text = text.removeprefix("-") if float(text) == 0 else text
+    return ("+" if sign and float(text) > 0 else "") + text.replace("-", "−")
+
+
+def probability(value: float) -> str:
+    """A p- or q-value: three decimals, small ones as ``< 0.001``."""
+    return "< 0.001" if value < 0.001 else number(value, 3)
+
+
+def interval(lo: float, hi: float, digits: int = 2) -> str:
+    """``[lo, hi]``, or an en dash where there is no interval."""
+    if pd.isna(lo) or pd.isna(hi):
+        return ABSENT
+    return f"[{number(lo, digits)}, {number(hi, digits)}]"
+
+
+def estimate(value: float, lo: float, hi: float, digits: int = 2, sign: bool = False) -> str:
+    """``value [lo, hi]``."""
+    if pd.isna(value):
+        return ABSENT
+    return number(value, digits, sign) + ("" if pd.isna(lo) else " " + interval(lo, hi, digits))
+
+
+def present(name: str, frame: pd.DataFrame) -> pd.DataFrame:
+    """The table ``name`` as text, its columns headed as in print."""
+    return _PRESENTERS[name](frame)
+
+
+def _summary(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Model": row.model,
+            "Behaviour": row.behaviour,
+            "Adapter": row.adapter,
+            "Eval": row.eval,
+            "Seeds": str(row.n_seeds),
+            "Items": str(row.n_items),
+            "D̄ (nats)": estimate(row.effect, row.lo, row.hi, sign=True),
+            "New items": interval(row.new_items_lo, row.new_items_hi),
+            "g": number(row.g),
+            "Verdict": VERDICTS[row.verdict],
+            "Norm percentile": number(row.norm_percentile, 0),
+            "E(α = −1)": number(row.shift_neg, sign=True),
+            "E(α = +1)": number(row.shift_pos, sign=True),
+            "Q": number(row.even, sign=True),
+            "pmass (−1, 0, +1)": ", ".join(number(x) for x in (row.pmass_neg, row.pmass_base, row.pmass_pos)),
+        },
+    )
+
+
+def _retained(frame: pd.DataFrame) -> pd.DataFrame:
+    def ratio(row, mode: str) -> str:
+        if row.verdict == NOT_IDENTIFIED:
+            return VERDICTS[NOT_IDENTIFIED]
+        return estimate(*(getattr(row, mode + end) for end in ("", "_lo", "_hi")))
+
+    return _rows(
+        frame,
+        lambda row: {
+            "Model": row.model,
+            "Behaviour": row.behaviour,
+            "Adapter": row.adapter,
+            "Eval": row.eval,
+            "Lens": row.lens,
+            "Component": row.component,
+            "Energy": number(row.energy_frac),
+            "Rank": number(row.rank, 0),
+            "R_drop": ratio(row, "drop"),
+            "R_keep": ratio(row, "keep"),
+            "Verdict": VERDICTS[row.verdict],
+            "Control": row.control or ABSENT,
+            "Percentile (drop)": number(row.drop_percentile, 0),
+            "Percentile (keep)": number(row.keep_percentile, 0),
+            "q (drop)": probability(row.drop_q),
+            "q (keep)": probability(row.keep_q),
+        },
+    )
+
+
+def _capability(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Model": row.model,
+            "Behaviour": row.behaviour,
+            "Adapter": row.adapter,
+            "Eval": row.eval,
+            "α": number(row.alpha, sign=True),
+            "Seeds": str(row.n_seeds),
+            "Accuracy": estimate(row.accuracy, row.accuracy_lo, row.accuracy_hi),
+            "NLL (nats)": estimate(row.nll, row.nll_lo, row.nll_hi),
+        },
+    )
+
+
+def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
+    return pd.DataFrame([text_of(row) for row in frame.itertuples()])
+
+
+_PRESENTERS = {"summary": _summary, "retained": _retained, "capability": _capability}

@@ -1,0 +1,43 @@
+"""The study's result tables, and the few ways that tables, figures and the report look into them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+
+PRIMARY_EFFECT = "antisymmetric"
+SEEDS_ONLY = "fixed_rows"
+SEEDS_AND_ITEMS = "new_items"
+NOT_IDENTIFIED = "not_identified"
+CELL = ["model", "behaviour", "adapter", "eval"]
+PART = [*CELL, "lens", "component"]
+
+
+@dataclass(frozen=True)
+class StudyTables:
+    """The four frames of ``statistics.schemas``: ``retained``, ``seeds``, ``controls``, ``doses``."""
+
+    retained: pd.DataFrame
+    seeds: pd.DataFrame
+    controls: pd.DataFrame
+    doses: pd.DataFrame
+
+
+def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
+    """The lines whose columns equal ``wanted``."""
+    mask = pd.Series(True, index=frame.index)
+    for column, value in wanted.items():
+        mask &= frame[column] == value
+    return frame[mask]
+
+
+def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
+    """One line per (model, behaviour, adapter, eval): the effect of the full dW, in nats, with interval, g, verdict."""
+    return pick(retained, lens="anchors", mode="full", effect=PRIMARY_EFFECT, estimand=estimand)
+
+
+def components(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
+    """The keep and drop lines of every component (primary effect)."""
+    lines = pick(retained, effect=PRIMARY_EFFECT, estimand=estimand)
+    return lines[lines["mode"].isin(["keep", "drop"])]

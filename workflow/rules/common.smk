@@ -1,0 +1,35 @@
+import os
+import sys
+from pathlib import Path
+
+from snakemake.exceptions import WorkflowError
+
+WORKFLOW = Path(workflow.current_basedir).parent
+sys.path.insert(0, str(WORKFLOW))
+os.environ["PYTHONPATH"] = os.pathsep.join(
+    filter(None, [str(WORKFLOW), os.environ.get("PYTHONPATH")])
+)
+
+from dwatlas import paths
+from dwatlas.errors import UserError
+from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
+from dwatlas.study import Plan
+from dwatlas.tables.names import FORMATS as TABLE_FORMATS
+from dwatlas.tables.names import TABLES
+
+try:
+    PLAN = Plan(config, WORKFLOW.parent / "config" / "catalogue")
+except UserError as error:
+    raise WorkflowError(str(error))
+
+
+wildcard_constraints:
+    model=r"[A-Za-z0-9._-]+",
+    behaviour=r"[A-Za-z0-9._-]+",
+    adapter=r"[A-Za-z0-9._-]+",
+    lens=r"[A-Za-z0-9._-]+",
+    eval=r"[A-Za-z0-9._-]+",
+    study=r"[A-Za-z0-9._-]+",
+    seed=r"\d+",
+    shard=r"\d+",
+    pole="pos|neg",

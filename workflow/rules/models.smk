@@ -1,0 +1,63 @@
+rule pretrain:
+    output:
+        manifest=paths.MODEL,
+    log:
+        "results/logs/models/{model}.log",
+    benchmark:
+        "results/logs/models/{model}.benchmark.tsv"
+    wildcard_constraints:
+        model=PLAN.models_of("built-in"),
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        spec=PLAN.spec("pretrain"),
+        code=PLAN.code("pretrain"),
+    shell:
+        "python -m dwatlas.jobs.pretrain --spec {params.spec:q} --code {params.code}"
+        " --outputs manifest={output.manifest} 2>&1 | tee {log}"
+
+
+rule fetch:
+    output:
+        manifest=paths.MODEL,
+    log:
+        "results/logs/models/{model}.log",
+    benchmark:
+        "results/logs/models/{model}.benchmark.tsv"
+    wildcard_constraints:
+        model=PLAN.models_of("hub"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=240,
+    params:
+        spec=PLAN.spec("fetch"),
+        code=PLAN.code("fetch"),
+    shell:
+        "python -m dwatlas.jobs.fetch --spec {params.spec:q} --code {params.code}"
+        " --outputs manifest={output.manifest} 2>&1 | tee {log}"
+
+
+rule local:
+    input:
+        files=PLAN.model_files,
+    output:
+        manifest=paths.MODEL,
+    log:
+        "results/logs/models/{model}.log",
+    benchmark:
+        "results/logs/models/{model}.benchmark.tsv"
+    wildcard_constraints:
+        model=PLAN.models_of("local"),
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        spec=PLAN.spec("local"),
+        code=PLAN.code("local"),
+    shell:
+        "python -m dwatlas.jobs.local --spec {params.spec:q} --code {params.code}"
+        " --outputs manifest={output.manifest} 2>&1 | tee {log}"
