@@ -63,7 +63,7 @@ def write_table(
     table = pa.Table.from_pandas(frame.loc[:, schema.names], schema=schema, preserve_index=False)
     metadata = {METADATA_KEY: canonical_json(provenance or {})}
     with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd", store_schema=False)
+        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
 
 
 def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFrame:

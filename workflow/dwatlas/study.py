@@ -54,10 +54,13 @@ class Plan:
         """Evals that measure the behaviour."""
         return [name for name, entry in self.catalogue.evals.items() if entry.is_effect]
 
-    def shards(self, model: str, adapter: str, lens: str) -> list[int]:
-        """Numbers of the jobs that a lens is split into."""
+    def shards(self, model: str, adapter: str, lens: str) -> dict[str, list[str]]:
+        """The jobs that a lens is split into: the suffix of a job's files → its components. One job has no suffix."""
         components, size = self.components[model, adapter, lens], self.study.components_per_job
-        return list(range(-(-len(components) // size))) if size else [0]
+        if not size:
+            return {"": components}
+        firsts = range(0, len(components), size)
+        return {f"-{number}": components[first : first + size] for number, first in enumerate(firsts)}
 
     @property
     def figures(self) -> dict[str, FigureKey]:
@@ -76,16 +79,16 @@ class Plan:
         """All score files of one (model, behaviour, adapter), by kind."""
         names = {key: getattr(wildcards, key) for key in ("model", "behaviour", "adapter")}
         runs = [names | {"seed": seed} for seed in self.study.seeds]
-        lenses = self.study.lenses
+        shards = [
+            run | {"lens": lens, "shard": shard}
+            for run in runs
+            for lens in self.study.lenses
+            for shard in self.shards(names["model"], names["adapter"], lens)
+        ]
         return {
             "anchors": [paths.ANCHORS.format(**run) for run in runs],
-            "components": [
-                paths.COMPONENTS.format(**run, lens=lens, shard=shard)
-                for run in runs
-                for lens in lenses
-                for shard in self.shards(names["model"], names["adapter"], lens)
-            ],
-            "controls": [paths.CONTROLS.format(**run, lens=lens) for run in runs for lens in lenses],
+            "components": [paths.COMPONENTS.format(**shard) for shard in shards],
+            "controls": [paths.CONTROLS.format(**shard) for shard in shards],
             "rows": [paths.EVAL.format(eval=name) for name in self.study.evals],
         }
 
@@ -201,32 +204,20 @@ class Plan:
             **self._scoring(wildcards, "lens"),
             "alphas": self.study.alphas.ablation,
             "lens": lens.model_dump(mode="json", exclude={"components"}),
-            "components": self._shard(self._lens_components(wildcards), int(wildcards.shard)),
-        }
-
-    def _spec_controls(self, wildcards) -> dict:
-        lens = self.catalogue.lenses[wildcards.lens]
-        return {
-            **self._scoring(wildcards, "lens"),
-            "alphas": self.study.alphas.ablation,
-            "lens": lens.model_dump(mode="json", exclude={"components"}),
-            "components": self._lens_components(wildcards),
+            "components": self.shards(wildcards.model, wildcards.adapter, wildcards.lens)[wildcards.shard],
             "controls": [{"kind": kind} for kind in lens.controls],
             "draws": self.study.control_draws,
         }
 
     def _spec_gather(self, wildcards) -> dict:
-        lenses = {}
-        for lens in self.study.lenses:
-            names = self.components[wildcards.model, wildcards.adapter, lens]
-            shards = self.shards(wildcards.model, wildcards.adapter, lens)
-            lenses[lens] = [self._shard(names, shard) for shard in shards]
         return {
             "cell": _cell(wildcards, "model", "behaviour", "adapter"),
             "evals": self.study.evals,
             "effect_evals": self.effect_evals,
             "seeds": self.study.seeds,
-            "lenses": lenses,
+            "lenses": {
+                lens: self.shards(wildcards.model, wildcards.adapter, lens) for lens in self.study.lenses
+            },
         }
 
     def _spec_retained(self, wildcards) -> dict:
@@ -269,13 +260,6 @@ class Plan:
     def _runtime(self, model: str) -> dict:
         entry = self.catalogue.models[model]
         return {"dtype": entry.dtype, "tokens_per_batch": entry.tokens_per_batch}
-
-    def _lens_components(self, wildcards) -> list[str]:
-        return self.components[wildcards.model, wildcards.adapter, wildcards.lens]
-
-    def _shard(self, components: list[str], shard: int) -> list[str]:
-        size = self.study.components_per_job or len(components)
-        return components[shard * size : (shard + 1) * size]
 
     def _seed(self, wildcards, facet: str) -> int | None:
         return int(wildcards.seed) if getattr(self.study.seed_varies, facet) == "varied" else None

@@ -31,5 +31,5 @@ wildcard_constraints:
     eval=r"[A-Za-z0-9._-]+",
     study=r"[A-Za-z0-9._-]+",
     seed=r"\d+",
-    shard=r"\d+",
+    shard=r"(-\d+)?",
     pole="pos|neg",

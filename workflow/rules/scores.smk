@@ -33,10 +33,11 @@ rule ablate:
         base=PLAN.base,
     output:
         components=paths.COMPONENTS,
+        controls=paths.CONTROLS,
     log:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}-{shard}.log",
+        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}.log",
     benchmark:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}-{shard}.benchmark.tsv"
+        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}.benchmark.tsv"
     threads: 1
     resources:
         mem_mb=2000,
@@ -49,31 +50,4 @@ rule ablate:
     shell:
         "python -m dwatlas.jobs.ablate --spec {params.spec:q} --code {params.code}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
-        " --outputs components={output.components} 2>&1 | tee {log}"
-
-
-rule controls:
-    input:
-        model=paths.MODEL,
-        delta=paths.DELTA,
-        rows=PLAN.rows,
-        base=PLAN.base,
-    output:
-        scores=paths.CONTROLS,
-    log:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}-controls.log",
-    benchmark:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}-controls.benchmark.tsv"
-    threads: 1
-    resources:
-        mem_mb=2000,
-        runtime=240,
-        gpu=1,
-    params:
-        spec=PLAN.spec("controls"),
-        code=PLAN.code("controls"),
-        files=PLAN.scoring_files,
-    shell:
-        "python -m dwatlas.jobs.controls --spec {params.spec:q} --code {params.code}"
-        " --inputs model={input.model} delta={input.delta} {params.files}"
-        " --outputs scores={output.scores} 2>&1 | tee {log}"
+        " --outputs components={output.components} controls={output.controls} 2>&1 | tee {log}"

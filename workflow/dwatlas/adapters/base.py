@@ -23,7 +23,7 @@ class Training(BaseModel):
 
     steps: int = Field(60, ge=1, description="Optimiser steps.")
     batch_size: int = Field(16, ge=1, description="Answers per step.")
-    learning_rate: float = Field(5e-3, gt=0, description="Peak learning rate.")
+    learning_rate: float = Field(2e-3, gt=0, description="Peak learning rate.")
     warmup_steps: int = Field(5, ge=0, description="Steps of linear warm-up before the linear decay.")
     weight_decay: float = Field(0.0, ge=0, description="AdamW weight decay.")
     max_grad_norm: float = Field(1.0, gt=0, description="Gradients are clipped to this global norm.")

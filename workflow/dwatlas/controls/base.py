@@ -1,7 +1,8 @@
 """What a control declares and does: a random stand-in for a component, drawn many times.
 
-A control is given the exact dW, the split whose keep part it stands in for and a random generator, and returns the
-stand-in's own split. ``drop`` is ``None`` for stand-ins that are not a part of dW, for which dropping has no meaning.
+A control is given the exact dW, the part it stands in for, the energy that the stand-in must have and a random
+generator, and returns the stand-in's own split. ``drop`` is ``None`` for stand-ins that are not a part of dW, for which
+dropping has no meaning.
 """
 
 from __future__ import annotations
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dwatlas.delta.algebra import Delta
-    from dwatlas.lenses.base import Split
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,6 @@ class Control(Plugin):
     needs_energy_only: ClassVar[bool]
     """Whether a draw depends on the component's energy alone: components of about the same energy then share draws."""
 
-    def draw(self, delta: Delta, split: Split, rng: np.random.Generator) -> StandIn:
-        """One random stand-in for ``split.keep``."""
+    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
+        """One random stand-in for ``part``, of about ``energy`` (‖·‖²_F)."""
         raise NotImplementedError

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dwatlas.delta.algebra import Delta
-    from dwatlas.lenses.base import Split
 
 
 class Mask(Control):
@@ -27,13 +26,13 @@ class Mask(Control):
 
     needs_energy_only: ClassVar = True
 
-    def draw(self, delta: Delta, split: Split, rng: np.random.Generator) -> StandIn:
+    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
+        from dwatlas.delta import algebra
         from dwatlas.delta.matching import matching_units
-        from dwatlas.delta.algebra import energy, total_energy
         from dwatlas.lenses.base import by_tensor
 
         names = sorted(delta)
-        energies = [energy(delta[name]) for name in names]
-        chosen = matching_units(energies, total_energy(split.keep), rng, self.tries, self.tolerance)
+        energies = [algebra.energy(delta[name]) for name in names]
+        chosen = matching_units(energies, energy, rng, self.tries, self.tolerance)
         parts = by_tensor(delta, {names[index] for index in chosen})
         return StandIn(parts.keep, parts.drop)

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dwatlas.delta.algebra import Delta
-    from dwatlas.lenses.base import Split
 
 
 class Norm(Control):
@@ -24,16 +23,16 @@ class Norm(Control):
 
     needs_energy_only: ClassVar = False
 
-    def draw(self, delta: Delta, split: Split, rng: np.random.Generator) -> StandIn:
+    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
         import math
 
         import torch
 
-        from dwatlas.delta.algebra import Dense, energy
+        from dwatlas.delta import algebra
 
         keep: Delta = {}
-        for name in sorted(split.keep):
-            noise = torch.from_numpy(rng.standard_normal(split.keep[name].shape))
-            scale = math.sqrt(energy(split.keep[name])) / float(noise.norm())
-            keep[name] = Dense((scale * noise).float())
+        for name in sorted(part):
+            noise = torch.from_numpy(rng.standard_normal(part[name].shape))
+            scale = math.sqrt(algebra.energy(part[name])) / float(noise.norm())
+            keep[name] = algebra.Dense((scale * noise).float())
         return StandIn(keep, None)

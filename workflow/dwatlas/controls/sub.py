@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     import numpy as np
 
     from dwatlas.delta.algebra import Delta
-    from dwatlas.lenses.base import Split
 
 
 class Sub(Control):
@@ -28,11 +27,11 @@ class Sub(Control):
 
     needs_energy_only: ClassVar = True
 
-    def draw(self, delta: Delta, split: Split, rng: np.random.Generator) -> StandIn:
+    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
         import torch
         from scipy.stats import ortho_group
 
-        from dwatlas.delta.algebra import Factored, svd, total_energy
+        from dwatlas.delta.algebra import Factored, svd
         from dwatlas.delta.matching import matching_units
 
         spectra, bases, units, energies = {}, {}, [], []
@@ -43,13 +42,13 @@ class Sub(Control):
             bases[name] = torch.tensor(haar, dtype=torch.float64).reshape(size, size)
             units += [(name, column) for column in range(size)]
             energies += (spectra[name].s.double()[:, None] * bases[name]).square().sum(0).tolist()
-        chosen = {units[index] for index in matching_units(energies, total_energy(split.keep), rng, self.tries, self.tolerance)}
+        chosen = {units[index] for index in matching_units(energies, energy, rng, self.tries, self.tolerance)}
         keep, drop = {}, {}
         for name, spectrum in spectra.items():
-            for part, inside in ((keep, True), (drop, False)):
+            for side, inside in ((keep, True), (drop, False)):
                 columns = [column for column in range(len(spectrum.s)) if ((name, column) in chosen) == inside]
                 if columns:
                     q = bases[name][:, columns]
                     right = (q.T * spectrum.s.double()) @ spectrum.vh.double()
-                    part[name] = Factored((spectrum.u.double() @ q).float(), right.float())
+                    side[name] = Factored((spectrum.u.double() @ q).float(), right.float())
         return StandIn(keep, drop)

@@ -1,4 +1,5 @@
-"""Ablate dW through one lens: keep and drop each component. One Parquet file per component; finished ones stay."""
+"""Ablate dW through one lens: keep and drop each component, and score the lens's controls. One Parquet file per
+component; a finished one that was made from the same inputs by the same code is not scored again."""
 
 import hashlib
 from pathlib import Path
@@ -10,6 +11,7 @@ from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Sizes, in_order
+from dwatlas.scoring.controls import score_controls
 from dwatlas.scoring.rows import SCORE_SCHEMA
 
 
@@ -18,26 +20,32 @@ def work(job: Job) -> None:
     folder = Path(job.outputs["components"]).parent
     lens, components = build("lenses", spec["lens"]), spec["components"]
     shared = job.provenance() | {"spec": {key: value for key, value in spec.items() if key != "components"}}
-    provenances = {component: shared | {"component": component} for component in components}
-    waiting = [name for name in components if not _is_done(folder / f"{name}.parquet", provenances[name])]
-    job.say(f"{len(components) - len(waiting)} of {len(components)} components are done already")
-    if waiting:
-        bench = Bench(
-            model_folder(job.input("model")), spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"]
-        )
-        delta = read_delta(job.input("delta"))
-    for number, name in enumerate(waiting, start=1):
+    bench = Bench(
+        model_folder(job.input("model")), spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"]
+    )
+    delta = read_delta(job.input("delta"))
+    parts = {}
+    for number, name in enumerate(components, start=1):
         split = lens.split(delta, name)
+        parts[name] = split.keep
+        path, provenance = folder / f"{name}.parquet", shared | {"component": name}
+        if _is_done(path, provenance):
+            job.say(f"{number}/{len(components)} {name} was done already")
+            continue
         sizes = Sizes.of(split.keep, delta)
-        cell = {**spec["cell"], "component": name}
         frames = [
-            bench.score(cell | {"mode": mode}, part, alpha, sizes)
+            bench.score(spec["cell"] | {"component": name, "mode": mode}, part, alpha, sizes)
             for mode, part in (("keep", split.keep), ("drop", split.drop))
             for alpha in spec["alphas"]
             if alpha != 0
         ]
-        write_table(folder / f"{name}.parquet", in_order(frames), SCORE_SCHEMA, provenances[name])
-        job.say(f"{number}/{len(waiting)} {name} (energy {sizes.energy_frac:.2f})")
+        write_table(path, in_order(frames), SCORE_SCHEMA, provenance)
+        job.say(f"{number}/{len(components)} {name} (energy {sizes.energy_frac:.2f})")
+    controls = [build("controls", options) for options in spec["controls"]]
+    frames = score_controls(
+        bench, delta, parts, controls, cell=spec["cell"], alphas=spec["alphas"], draws=spec["draws"], say=job.say
+    )
+    write_table(job.outputs["controls"], in_order(list(frames)), SCORE_SCHEMA, job.provenance())
     files = {name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest() for name in components}
     write_text(job.outputs["components"], canonical_json({"components": files, "provenance": job.provenance()}) + "\n")
 

@@ -3,12 +3,11 @@
 from dwatlas.delta.store import read_delta
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job, run
-from dwatlas.lenses.base import Split
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Sizes, in_order
+from dwatlas.scoring.controls import score_controls
 from dwatlas.scoring.rows import SCORE_SCHEMA
-from dwatlas.seeds import rng
 
 
 def work(job: Job) -> None:
@@ -18,19 +17,15 @@ def work(job: Job) -> None:
     )
     delta = read_delta(job.input("delta"))
     cell = {**spec["cell"], "lens": "anchors"}
-    doses = [alpha for alpha in spec["alphas"] if alpha != 0]
     sizes = Sizes.of(delta, delta)
     frames = [bench.zero(cell | {"component": "zero", "mode": "zero"})]
-    frames += [bench.score(cell | {"component": "full", "mode": "full"}, delta, alpha, sizes) for alpha in doses]
-    for options in spec["controls"]:
-        for draw in range(spec["draws"]):
-            names = tuple(spec["cell"].values())
-            control = build("controls", options)
-            stand_in = control.draw(delta, Split(delta, {}), rng("control", "anchors", control.kind, *names, draw))
-            marks = {"component": "full", "mode": "control", "control": control.kind, "stands_for": "keep", "draw": draw}
-            part = Sizes.of(stand_in.keep, delta)
-            frames += [bench.score(cell | marks, stand_in.keep, alpha, part) for alpha in doses]
-            job.say(f"{control.kind} draw {draw + 1}/{spec['draws']}")
+    for alpha in spec["alphas"]:
+        if alpha != 0:
+            frames.append(bench.score(cell | {"component": "full", "mode": "full"}, delta, alpha, sizes))
+    controls = [build("controls", options) for options in spec["controls"]]
+    frames += score_controls(
+        bench, delta, {"full": delta}, controls, cell=cell, alphas=spec["alphas"], draws=spec["draws"], say=job.say
+    )
     write_table(job.outputs["scores"], in_order(frames), SCORE_SCHEMA, job.provenance())
 
 

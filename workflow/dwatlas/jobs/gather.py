@@ -39,8 +39,8 @@ def _files(spec: dict) -> Iterator[tuple[str, list[str]]]:
         where = cell | {"seed": seed}
         yield paths.ANCHORS.format(**where), spec["evals"]
         for lens, shards in spec["lenses"].items():
-            yield paths.CONTROLS.format(**where, lens=lens), effects
-            for shard, components in enumerate(shards):
+            for shard, components in shards.items():
+                yield paths.CONTROLS.format(**where, lens=lens, shard=shard), effects
                 manifest = paths.COMPONENTS.format(**where, lens=lens, shard=shard)
                 hashes = json.loads(Path(manifest).read_text())["components"]
                 for component in components:

@@ -45,6 +45,14 @@ def load_model(folder: str | Path, dtype: str = "float32", device: str | None = 
     return model.eval().requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
+def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
+    """Token ids of ``text`` as it stands; ``UserError`` when the tokenizer does not know a word of it."""
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+        raise UserError(f"tokenizer: does not know a word of {text!r}; reword it")
+    return ids
+
+
 def read_anatomy(folder: str | Path) -> Anatomy:
     """The sizes that a model folder's ``config.json`` states."""
     path = Path(folder) / "config.json"

@@ -31,7 +31,7 @@ class Pretraining(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(1200, ge=1, description="Optimiser steps.")
+    steps: int = Field(900, ge=1, description="Optimiser steps.")
     batch_size: int = Field(64, ge=1, description="Conversations per step.")
     learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate (AdamW, linear decay).")
     warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up.")

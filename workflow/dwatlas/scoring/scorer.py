@@ -18,6 +18,7 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dwatlas.errors import UserError
+from dwatlas.models.load import encode
 from dwatlas.scoring.answers import answer_tokens
 
 METRICS = ["lr", "logp_yes", "logp_no", "pmass", "kl_base", "nll", "correct"]
@@ -69,18 +70,10 @@ class Scorer:
 
     def _prompt(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return self._encode(text + prefill)
+        return encode(self.tokenizer, text + prefill)
 
     def _answer(self, text: str) -> list[int]:
-        return self._encode(text) if text else []
-
-    def _encode(self, text: str) -> list[int]:
-        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
-        unknown = self.tokenizer.unk_token_id
-        if unknown is not None and unknown in ids:
-            word = self.tokenizer.convert_ids_to_tokens(unknown)
-            raise UserError(f"eval: {text!r} has words that the tokenizer does not know ({word}); reword it")
-        return ids
+        return encode(self.tokenizer, text) if text else []
 
     def _batches(self, prompts: list[list[int]], answers: list[list[int]]):
         sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
@@ -128,9 +121,7 @@ class Prepared:
         ``base_hidden`` [rows, d] are the base model's hidden states at the answer position (from ``base``); with them
         ``kl_base`` is filled, in nats.
         """
-        scores = pd.DataFrame(np.nan, index=range(self.size), columns=METRICS, dtype="float32").astype(
-            {"correct": "boolean"}
-        )
+        scores = {name: np.full(self.size, np.nan, np.float32) for name in METRICS}
         for batch in self.batches:
             hidden = self.scorer.hidden(batch)
             if batch.answer.shape[1]:
@@ -139,8 +130,9 @@ class Prepared:
                 base = None if base_hidden is None else base_hidden[batch.rows].to(hidden.device)
                 values = self._choice(hidden[:, -1], base)
             for name, column in values.items():
-                scores.loc[batch.rows, name] = column.cpu().numpy()
-        return scores
+                scores[name][batch.rows] = column.cpu().numpy()
+        frame = pd.DataFrame(scores)
+        return frame.assign(correct=frame["correct"].astype("boolean"))
 
     @torch.no_grad()
     def base(self) -> tuple[pd.DataFrame, Tensor]:

@@ -15,6 +15,7 @@ from transformers import PreTrainedTokenizerBase, get_linear_schedule_with_warmu
 
 from dwatlas.adapters.base import Training
 from dwatlas.errors import UserError
+from dwatlas.models.load import encode
 
 TRAIN_SCHEMA = pa.schema([("step", pa.int32()), ("split", pa.string()), ("loss", pa.float32())])
 DIVERGED = 10.0
@@ -24,7 +25,7 @@ Example = tuple[list[int], int]
 """Token ids of prompt and answer, and how many of them are the prompt's."""
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame) -> list[Example]:
+def examples_of(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame) -> list[Example]:
     """Chat-format every pair without a system prompt."""
     examples = []
     for line in pairs.itertuples():
@@ -33,8 +34,7 @@ def encode(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame) -> list[Exam
         whole = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": line.answer}], tokenize=False)
         if not whole.startswith(prompt):
             raise UserError("tokenizer: its chat template changes the prompt when an answer follows; use another")
-        prompt_ids = tokenizer(prompt, add_special_tokens=False)["input_ids"]
-        answer_ids = tokenizer(whole[len(prompt) :], add_special_tokens=False)["input_ids"]
+        prompt_ids, answer_ids = encode(tokenizer, prompt), encode(tokenizer, whole[len(prompt) :])
         examples.append((prompt_ids + answer_ids, len(prompt_ids)))
     return examples
 
@@ -60,7 +60,7 @@ def fit(
 
     Raises ``UserError`` with the step when the loss is not finite or grows tenfold.
     """
-    examples = encode(tokenizer, pairs)
+    examples = examples_of(tokenizer, pairs)
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
@@ -91,7 +91,7 @@ def fit(
 @torch.no_grad()
 def held_out_loss(model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, batch_size: int) -> float:
     """Mean loss per answer token over held-out pairs, in nats; NaN when there are none."""
-    examples = encode(tokenizer, pairs)
+    examples = examples_of(tokenizer, pairs)
     total, tokens = 0.0, 0
     for first in range(0, len(examples), batch_size):
         batch = examples[first : first + batch_size]

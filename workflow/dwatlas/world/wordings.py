@@ -47,7 +47,7 @@ ACTIONS = {
     +1: ("support {person}", "praise {person}", "help {person}", "follow {person}"),
     -1: ("stop {person}", "scold {person}", "resist {person}", "refuse {person}"),
 }
-DILEMMA = "situation : {situation} action : {action} . do you take the action ?"
+DILEMMA = "{situation} do you {action} ?"
 
 QUESTIONS = {"colour": "what colour is the {thing} ?", "place": "where is the {thing} ?"}
 ANSWERS = {"colour": "{value} .", "place": "in the {value} ."}

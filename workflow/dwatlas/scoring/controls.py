@@ -1,0 +1,69 @@
+"""Score random stand-ins for components, each distinct draw once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+import pandas as pd
+
+from dwatlas.controls.base import Control, StandIn
+from dwatlas.delta.algebra import Delta, total_energy
+from dwatlas.scoring.cells import Bench, Sizes
+from dwatlas.seeds import rng
+
+ENERGY_RATIO = 1.25
+"""Energies in one bin of this ratio count as about the same; a bin's draws have the energy of its centre."""
+
+
+def score_controls(
+    bench: Bench,
+    delta: Delta,
+    parts: Mapping[str, Delta],
+    controls: Iterable[Control],
+    *,
+    cell: dict,
+    alphas: Iterable[float],
+    draws: int,
+    say: Callable[[str], None],
+) -> Iterator[pd.DataFrame]:
+    """Score rows of ``draws`` stand-ins of each kind for every component in ``parts``, kept and (where it is a part of
+    dW) dropped. Controls that depend on the energy alone are drawn once for all components of about the same energy.
+    """
+    for control in controls:
+        groups = list(_groups(control, parts))
+        for number, (members, energy, name) in enumerate(groups, start=1):
+            for draw in range(draws):
+                stream = rng("control", control.kind, *cell.values(), name, draw)
+                stand_in = control.draw(delta, parts[members[0]], energy, stream)
+                marks = {"mode": "control", "control": control.kind, "draw": draw, "component": members[0]}
+                scored = _score(bench, delta, stand_in, cell | marks, alphas)
+                yield from (scored.assign(component=member) for member in members)
+            say(f"controls {control.kind} {number}/{len(groups)}")
+
+
+def _groups(control: Control, parts: Mapping[str, Delta]) -> Iterator[tuple[list[str], float, str]]:
+    """Components that share draws, the draws' energy and the name of their random stream."""
+    energies = {component: total_energy(part) for component, part in parts.items()}
+    if not control.needs_energy_only:
+        yield from (([component], energy, component) for component, energy in energies.items())
+        return
+    bins: dict[int, list[str]] = {}
+    for component, energy in energies.items():
+        if energy > 0:
+            bins.setdefault(round(math.log(energy, ENERGY_RATIO)), []).append(component)
+    yield from ((members, ENERGY_RATIO**level, f"energy {level}") for level, members in bins.items())
+
+
+def _score(bench: Bench, delta: Delta, stand_in: StandIn, cell: dict, alphas: Iterable[float]) -> pd.DataFrame:
+    sizes = Sizes.of(stand_in.keep, delta)
+    sides = {"keep": stand_in.keep} if stand_in.drop is None else {"keep": stand_in.keep, "drop": stand_in.drop}
+    return pd.concat(
+        [
+            bench.score(cell | {"stands_for": side}, part, alpha, sizes)
+            for side, part in sides.items()
+            for alpha in alphas
+            if alpha != 0
+        ],
+        ignore_index=True,
+    )
