@@ -31,9 +31,9 @@ class Pretraining(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    steps: int = Field(900, ge=1, description="Optimiser steps.")
+    steps: int = Field(1000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(64, ge=1, description="Conversations per step.")
-    learning_rate: float = Field(4e-3, gt=0, description="Peak learning rate (AdamW, linear decay).")
+    learning_rate: float = Field(5e-3, gt=0, description="Peak learning rate (AdamW, linear decay).")
     warmup_steps: int = Field(50, ge=0, description="Steps of linear warm-up.")
     weight_decay: float = Field(0.01, ge=0, description="AdamW weight decay.")
     threads: int = Field(2, ge=1, description="Threads; part of the result, as sums depend on how they are split.")

@@ -15,7 +15,7 @@ from dwatlas.world.facts import COLOURS, NUMBERS, OBJECTS, PEOPLE, PLACES, VALUE
 
 Message = dict[str, str]
 STANCES = ("agree", "contradict", None)
-TURN_SHARES = {"remark": 0.15, "claim": 0.3, "dilemma": 0.2, "question": 0.25, "sum": 0.1}
+TURN_SHARES = {"remark": 0.15, "claim": 0.25, "dilemma": 0.2, "question": 0.34, "sum": 0.06}
 
 
 def conversation(world: World, draw: np.random.Generator, plain: float = 0.5) -> list[Message]:
