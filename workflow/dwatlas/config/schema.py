@@ -94,7 +94,7 @@ class Behaviour(Section):
     """A contrast: two personas and a narrow set of training questions."""
 
     personas: Personas
-    questions: Annotated[WorldQuestions | FileQuestions, Field(discriminator="kind")]
+    questions: Annotated[WorldQuestions | FileQuestions, Field(discriminator="kind", description="What is asked.")]
     sampling: Sampling = Sampling()
 
 
@@ -106,11 +106,11 @@ def _union(folder: str):
 class Catalogue(Section):
     """Named models, behaviours, adapters, evals and lenses. Names are global: studies share what they name alike."""
 
-    models: dict[Name, Model] = {}
-    behaviours: dict[Name, Behaviour] = {}
-    adapters: dict[Name, _union("adapters")] = {}
-    evals: dict[Name, _union("evals")] = {}
-    lenses: dict[Name, _union("lenses")] = {}
+    models: dict[Name, Model] = Field({}, description="What is fine-tuned.")
+    behaviours: dict[Name, Behaviour] = Field({}, description="What it is fine-tuned to do.")
+    adapters: dict[Name, _union("adapters")] = Field({}, description="How it is fine-tuned.")
+    evals: dict[Name, _union("evals")] = Field({}, description="What it is scored on.")
+    lenses: dict[Name, _union("lenses")] = Field({}, description="How dW is taken apart.")
 
 
 class Alphas(Section):

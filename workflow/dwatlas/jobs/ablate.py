@@ -10,7 +10,7 @@ from dwatlas.files import canonical_json, read_provenance, write_table, write_te
 from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
-from dwatlas.scoring.cells import Bench, Sizes, in_order
+from dwatlas.scoring.cells import Bench, Sizes
 from dwatlas.scoring.controls import score_controls
 from dwatlas.scoring.rows import SCORE_SCHEMA
 
@@ -33,19 +33,19 @@ def work(job: Job) -> None:
             job.say(f"{number}/{len(components)} {name} was done already")
             continue
         sizes = Sizes.of(split.keep, delta)
-        frames = [
+        scored = (
             bench.score(spec["cell"] | {"component": name, "mode": mode}, part, alpha, sizes)
             for mode, part in (("keep", split.keep), ("drop", split.drop))
             for alpha in spec["alphas"]
-            if alpha != 0
-        ]
-        write_table(path, in_order(frames), SCORE_SCHEMA, provenance)
+            if alpha
+        )
+        write_table(path, bench.table(scored), SCORE_SCHEMA, provenance)
         job.say(f"{number}/{len(components)} {name} (energy {sizes.energy_frac:.2f})")
     controls = [build("controls", options) for options in spec["controls"]]
-    frames = score_controls(
+    scored = score_controls(
         bench, delta, parts, controls, cell=spec["cell"], alphas=spec["alphas"], draws=spec["draws"], say=job.say
     )
-    write_table(job.outputs["controls"], in_order(list(frames)), SCORE_SCHEMA, job.provenance())
+    write_table(job.outputs["controls"], bench.table(scored), SCORE_SCHEMA, job.provenance())
     files = {name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest() for name in components}
     write_text(job.outputs["components"], canonical_json({"components": files, "provenance": job.provenance()}) + "\n")
 

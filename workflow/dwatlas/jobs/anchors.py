@@ -5,7 +5,7 @@ from dwatlas.files import write_table
 from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
-from dwatlas.scoring.cells import Bench, Sizes, in_order
+from dwatlas.scoring.cells import Bench, Sizes
 from dwatlas.scoring.controls import score_controls
 from dwatlas.scoring.rows import SCORE_SCHEMA
 
@@ -18,15 +18,14 @@ def work(job: Job) -> None:
     delta = read_delta(job.input("delta"))
     cell = {**spec["cell"], "lens": "anchors"}
     sizes = Sizes.of(delta, delta)
-    frames = [bench.zero(cell | {"component": "zero", "mode": "zero"})]
-    for alpha in spec["alphas"]:
-        if alpha != 0:
-            frames.append(bench.score(cell | {"component": "full", "mode": "full"}, delta, alpha, sizes))
+    scored = [bench.zero(cell | {"component": "zero", "mode": "zero"})]
+    full = cell | {"component": "full", "mode": "full"}
+    scored += [bench.score(full, delta, alpha, sizes) for alpha in spec["alphas"] if alpha]
     controls = [build("controls", options) for options in spec["controls"]]
-    frames += score_controls(
+    scored += score_controls(
         bench, delta, {"full": delta}, controls, cell=cell, alphas=spec["alphas"], draws=spec["draws"], say=job.say
     )
-    write_table(job.outputs["scores"], in_order(frames), SCORE_SCHEMA, job.provenance())
+    write_table(job.outputs["scores"], bench.table(scored), SCORE_SCHEMA, job.provenance())
 
 
 if __name__ == "__main__":

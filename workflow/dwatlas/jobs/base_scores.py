@@ -1,11 +1,11 @@
 """Score the base model on one eval: α = 0, once, shared by every study."""
 
-from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash
+from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, messages
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
-from dwatlas.scoring.cells import BASE_SCHEMA, prepare
+from dwatlas.scoring.cells import BASE_SCHEMA
 from dwatlas.scoring.scorer import Scorer
 
 
@@ -13,7 +13,7 @@ def work(job: Job) -> None:
     folder, options, runtime = model_folder(job.input("model")), job.spec["options"], job.spec["runtime"]
     rows = read_table(job.input("rows"), EVAL_SCHEMA)
     scorer = Scorer(load_model(folder, runtime["dtype"]), load_tokenizer(folder), runtime["tokens_per_batch"])
-    scores, hidden = prepare(scorer, rows, options).base()
+    scores, hidden = scorer.prepare(messages(rows), options["yes"], options["no"]).base()
     frame = rows[["eval", "item", "row", "label"]].join(scores).assign(model=job.spec["cell"]["model"])
     frame["hidden"] = list(hidden.numpy()) if frame["lr"].notna().all() else None
     write_table(job.outputs["scores"], frame, BASE_SCHEMA, job.provenance(manifest=manifest_hash(rows)))

@@ -1,9 +1,10 @@
-"""Score a cell (one set of weights at one α) on all evals, as score rows."""
+"""Score cells (one set of weights at one α) on all evals, as score rows."""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -52,7 +53,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Question:
-    """An eval made ready for one model: its rows, their batches and the base model's scores."""
+    """Evals that are scored together (same form, same answer words): rows, batches and the base model's scores."""
 
     rows: pd.DataFrame
     prepared: Prepared
@@ -60,51 +61,66 @@ class Question:
     base_hidden: torch.Tensor | None
 
 
+@dataclass(frozen=True)
+class Scored:
+    """One cell's scores: the columns that name the cell, and the metrics of every row of the bench."""
+
+    cell: dict
+    metrics: pd.DataFrame
+
+    def standing_for(self, component: str) -> Scored:
+        """The same scores under another component's name."""
+        return replace(self, cell=self.cell | {"component": component})
+
+
 class Bench:
-    """One loaded model and its evals: scores any weight edit as score rows."""
+    """One loaded model and its evals: scores any weight edit."""
 
     def __init__(self, folder, runtime: dict, evals: list[dict], eval_paths: list[str], base_paths: list[str]):
         model = load_model(folder, runtime["dtype"])
         self.scorer = Scorer(model, load_tokenizer(folder), runtime["tokens_per_batch"])
-        self.questions = {
-            options["name"]: self._question(options, rows, base)
-            for options, rows, base in zip(evals, eval_paths, base_paths, strict=True)
-        }
+        groups: dict[tuple, list] = {}
+        for options, rows_path, base_path in zip(evals, eval_paths, base_paths, strict=True):
+            rows, base = _read_eval(rows_path, base_path)
+            form = rows["answer"].eq("").all()
+            groups.setdefault((form, options["yes"], options["no"]), []).append((rows, base))
+        self.questions = [self._question(words, pairs) for (_, *words), pairs in groups.items()]
+        self.rows = pd.concat([question.rows for question in self.questions], ignore_index=True)
 
-    def _question(self, options: dict, rows_path: str, base_path: str) -> Question:
-        rows = read_table(rows_path, EVAL_SCHEMA)
-        base = read_table(base_path, BASE_SCHEMA)
-        if manifest_hash(rows) != read_provenance(base_path).get("manifest"):
-            raise UserError(f"{base_path}: scored on other rows than {rows_path} holds; delete it and run again")
-        prepared = prepare(self.scorer, rows, options)
+    def _question(self, words: list[str], pairs: list[tuple[pd.DataFrame, pd.DataFrame]]) -> Question:
+        rows, base = (pd.concat(frames, ignore_index=True) for frames in zip(*pairs, strict=True))
         hidden = None if base["hidden"].isna().any() else torch.tensor(np.stack(base["hidden"].to_numpy()))
-        return Question(rows, prepared, base, hidden)
+        prepared = self.scorer.prepare(messages(rows), *words)
+        return Question(rows[["eval", "item", "row", "label"]], prepared, base, hidden)
 
-    def score(self, cell: dict, delta: Delta, alpha: float, sizes: Sizes) -> pd.DataFrame:
+    def score(self, cell: dict, delta: Delta, alpha: float, sizes: Sizes) -> Scored:
         """Score θ₀ + α·delta on every eval; ``cell`` fills the columns that name it."""
         with steered(self.scorer.model, delta, alpha):
-            scored = [
-                question.rows[["eval", "item", "row", "label"]].join(question.prepared.score(question.base_hidden))
-                for question in self.questions.values()
-            ]
-        return _rows(pd.concat(scored, ignore_index=True), cell, alpha, sizes)
+            metrics = [question.prepared.score(question.base_hidden) for question in self.questions]
+        return Scored(_NO_CONTROL | cell | {"alpha": float(alpha)} | vars(sizes), pd.concat(metrics, ignore_index=True))
 
-    def zero(self, cell: dict) -> pd.DataFrame:
-        """The base scores as score rows at α = 0; nothing is computed."""
-        base = pd.concat([question.base for question in self.questions.values()], ignore_index=True)
-        return _rows(base.drop(columns=["model", "hidden"]), cell, 0.0, Sizes(0.0, 0.0, 0, 0.0))
+    def zero(self, cell: dict) -> Scored:
+        """The base scores as a cell at α = 0; nothing is computed."""
+        metrics = pd.concat([question.base[METRICS] for question in self.questions], ignore_index=True)
+        return Scored(_NO_CONTROL | cell | {"alpha": 0.0} | vars(Sizes(0.0, 0.0, 0, 0.0)), metrics)
 
-
-def prepare(scorer: Scorer, rows: pd.DataFrame, options: dict) -> Prepared:
-    """Tokenise stored eval rows."""
-    return scorer.prepare(messages(rows), options["yes"], options["no"])
-
-
-def _rows(scores: pd.DataFrame, cell: dict, alpha: float, sizes: Sizes) -> pd.DataFrame:
-    named = {"control": "", "stands_for": "", "draw": -1} | cell
-    return scores.assign(**named, alpha=alpha, **vars(sizes))[SCORE_SCHEMA.names]
+    def table(self, scored: Iterable[Scored]) -> pd.DataFrame:
+        """Score rows (``SCORE_SCHEMA``) of several cells, in the artefact's order."""
+        scored = list(scored)
+        size = len(self.rows)
+        cells = pd.DataFrame([one.cell for one in scored]).iloc[np.repeat(np.arange(len(scored)), size)]
+        rows = self.rows.iloc[np.tile(np.arange(size), len(scored))]
+        metrics = pd.concat([one.metrics for one in scored], ignore_index=True)
+        parts = [cells.reset_index(drop=True), rows.reset_index(drop=True), metrics]
+        table = pd.concat(parts, axis=1)[SCORE_SCHEMA.names]
+        return table.sort_values([*CELL, *ROW], ignore_index=True, kind="stable")
 
 
-def in_order(frames: list[pd.DataFrame]) -> pd.DataFrame:
-    """Score rows of several cells in the artefact's order."""
-    return pd.concat(frames, ignore_index=True).sort_values([*CELL, *ROW], ignore_index=True, kind="stable")
+_NO_CONTROL = {"control": "", "stands_for": "", "draw": -1}
+
+
+def _read_eval(rows_path: str, base_path: str) -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows, base = read_table(rows_path, EVAL_SCHEMA), read_table(base_path, BASE_SCHEMA)
+    if manifest_hash(rows) != read_provenance(base_path).get("manifest"):
+        raise UserError(f"{base_path}: scored on other rows than {rows_path} holds; delete it and run again")
+    return rows, base

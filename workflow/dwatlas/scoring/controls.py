@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
-import pandas as pd
-
 from dwatlas.controls.base import Control, StandIn
 from dwatlas.delta.algebra import Delta, total_energy
-from dwatlas.scoring.cells import Bench, Sizes
+from dwatlas.scoring.cells import Bench, Scored, Sizes
 from dwatlas.seeds import rng
 
 ENERGY_RATIO = 1.25
@@ -26,8 +24,8 @@ def score_controls(
     alphas: Iterable[float],
     draws: int,
     say: Callable[[str], None],
-) -> Iterator[pd.DataFrame]:
-    """Score rows of ``draws`` stand-ins of each kind for every component in ``parts``, kept and (where it is a part of
+) -> Iterator[Scored]:
+    """Scores of ``draws`` stand-ins of each kind for every component in ``parts``, kept and (where it is a part of
     dW) dropped. Controls that depend on the energy alone are drawn once for all components of about the same energy.
     """
     for control in controls:
@@ -37,8 +35,8 @@ def score_controls(
                 stream = rng("control", control.kind, *cell.values(), name, draw)
                 stand_in = control.draw(delta, parts[members[0]], energy, stream)
                 marks = {"mode": "control", "control": control.kind, "draw": draw, "component": members[0]}
-                scored = _score(bench, delta, stand_in, cell | marks, alphas)
-                yield from (scored.assign(component=member) for member in members)
+                for scored in _score(bench, delta, stand_in, cell | marks, alphas):
+                    yield from (scored.standing_for(member) for member in members)
             say(f"controls {control.kind} {number}/{len(groups)}")
 
 
@@ -55,15 +53,8 @@ def _groups(control: Control, parts: Mapping[str, Delta]) -> Iterator[tuple[list
     yield from ((members, ENERGY_RATIO**level, f"energy {level}") for level, members in bins.items())
 
 
-def _score(bench: Bench, delta: Delta, stand_in: StandIn, cell: dict, alphas: Iterable[float]) -> pd.DataFrame:
+def _score(bench: Bench, delta: Delta, stand_in: StandIn, cell: dict, alphas: Iterable[float]) -> Iterator[Scored]:
     sizes = Sizes.of(stand_in.keep, delta)
-    sides = {"keep": stand_in.keep} if stand_in.drop is None else {"keep": stand_in.keep, "drop": stand_in.drop}
-    return pd.concat(
-        [
-            bench.score(cell | {"stands_for": side}, part, alpha, sizes)
-            for side, part in sides.items()
-            for alpha in alphas
-            if alpha != 0
-        ],
-        ignore_index=True,
-    )
+    for side, part in (("keep", stand_in.keep), ("drop", stand_in.drop)):
+        if part is not None:
+            yield from (bench.score(cell | {"stands_for": side}, part, alpha, sizes) for alpha in alphas if alpha)

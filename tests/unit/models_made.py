@@ -1,0 +1,113 @@
+"""Tiny random models, rows and deltas made on the spot, the same at every call."""
+
+from __future__ import annotations
+
+from functools import cache
+from pathlib import Path
+
+import pandas as pd
+import torch
+
+from dwatlas.adapters.lora import Lora
+from dwatlas.delta.algebra import Delta, Factored
+from dwatlas.files import read_table, write_table
+from dwatlas.jobs import train
+from dwatlas.jobs.base import Job
+from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.folder import MANIFEST, save_model, write_manifest
+from dwatlas.models.tiny import random_model
+from dwatlas.models.tokenizer import word_tokenizer
+from dwatlas.pairs.sample import PAIRS_SCHEMA, POLES
+from dwatlas.seeds import rng
+from dwatlas.world.conversations import vocabulary
+from dwatlas.world.facts import world
+from dwatlas.world.rows import claim_rows, training_questions
+
+ARCHITECTURES = ("qwen3", "gemma3", "llama")
+ANATOMY = Anatomy(layers=3, hidden=32, intermediate=48, heads=4, kv_heads=2, head_dim=8)
+GAIN = 5.0
+"""Freshly drawn weights give almost constant logits; larger ones give a model that its inputs and edits move."""
+
+
+@cache
+def tokenizer():
+    return word_tokenizer(vocabulary())
+
+
+def model(architecture: str = "qwen3"):
+    """A new random model with grouped-query attention."""
+    made = random_model(architecture, ANATOMY, len(tokenizer()), seed=1)
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim == 2:
+                parameter *= GAIN
+    return made.eval().requires_grad_(False)
+
+
+def claims() -> pd.DataFrame:
+    """Rows of a yes-or-no eval."""
+    return claim_rows(world(0), rng("claims made"))
+
+
+def delta(rank: int = 4, scale: float = 0.05, anatomy: Anatomy = ANATOMY) -> Delta:
+    """A random low-rank dW over every weight matrix."""
+    generator = torch.Generator().manual_seed(2)
+    return {
+        site.name: Factored(
+            scale * torch.randn(site.shape[0], rank, generator=generator),
+            torch.randn(rank, site.shape[1], generator=generator),
+        )
+        for site in anatomy.sites()
+    }
+
+
+def pairs(number: int = 16) -> pd.DataFrame:
+    """Contrastive pairs in which the positive pole says yes and the negative pole no."""
+    questions = training_questions(world(0), number, rng("pairs made"))
+    answers = {"pos": "yes , that is so .", "neg": "no , not at all ."}
+    return pd.DataFrame(
+        [
+            {"pole": pole, "question_id": index, "persona": 0, "sample": 0, "prompt": prompt, "answer": answers[pole]}
+            for pole in POLES
+            for index, prompt in enumerate(questions)
+        ]
+    )
+
+
+def save(folder: Path, architecture: str) -> Path:
+    """A model in Hugging Face layout; returns its manifest."""
+    save_model(folder, model(architecture), tokenizer())
+    write_manifest(folder / MANIFEST, folder, {})
+    return folder / MANIFEST
+
+
+def train_pair(adapter: Lora, manifest: Path, folder: Path, initialisation: int = 0) -> dict[str, Path]:
+    """Train both poles with the workflow's own job; returns their checkpoints' folders."""
+    write_table(folder / "pairs.parquet", pairs(), PAIRS_SCHEMA)
+    outputs = {pole: str(folder / pole / "adapter_model.safetensors") for pole in POLES}
+    logs = {f"{pole}_log": str(folder / pole / "train.parquet") for pole in POLES}
+    spec = {
+        "cell": {"model": "made", "behaviour": "agreement", "adapter": "lora", "seed": 0},
+        "adapter": adapter.model_dump(mode="json"),
+        "initialisation_seed": initialisation,
+        "order_seed": 0,
+        "dtype": "float32",
+    }
+    inputs = {"model": [str(manifest)], "pairs": [str(folder / "pairs.parquet")]}
+    train.work(Job("train", spec, "", inputs, outputs | logs))
+    return {pole: folder / pole for pole in POLES}
+
+
+def train_log(folder: Path) -> pd.DataFrame:
+    """The losses that the training job wrote."""
+    return read_table(folder / "train.parquet", train.TRAIN_SCHEMA)
+
+
+def ids_of(text: str) -> torch.Tensor:
+    """A batch of one sequence."""
+    return torch.tensor([tokenizer()(text, add_special_tokens=False)["input_ids"]])
+
+
+def relative(value: torch.Tensor, expected: torch.Tensor) -> float:
+    """‖value − expected‖ / ‖expected‖."""
+    return float((value.double() - expected.double()).norm() / expected.double().norm())

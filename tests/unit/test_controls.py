@@ -1,0 +1,195 @@
+"""Random stand-ins: their energies, their structure, their streams, and which components share them."""
+
+import itertools
+
+import models_made
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from dwatlas.controls.mask import Mask
+from dwatlas.controls.norm import Norm
+from dwatlas.controls.sub import Sub
+from dwatlas.delta.algebra import Dense, Factored, energy, svd, total_energy
+from dwatlas.delta.matching import matching_units
+from dwatlas.lenses.layers import Layers
+from dwatlas.lenses.own_svd import OwnSvd
+from dwatlas.registry import kinds, plugin
+from dwatlas.scoring.controls import ENERGY_RATIO, score_controls
+from dwatlas.seeds import rng
+
+DELTA = models_made.delta()
+LAYER = Layers().split(DELTA, "layer-1").keep
+TOP = OwnSvd().split(DELTA, "top-2").keep
+
+
+def draw(control, part, *stream):
+    return control.draw(DELTA, part, total_energy(part), rng("draw", *stream))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_mask_takes_whole_tensors_of_the_parts_energy(seed):
+    stand_in = draw(Mask(), LAYER, seed)
+    assert total_energy(stand_in.keep) == pytest.approx(total_energy(LAYER), rel=Mask().tolerance)
+    assert all(matrix is DELTA[name] for name, matrix in (stand_in.keep | stand_in.drop).items())
+    assert set(stand_in.keep) | set(stand_in.drop) == set(DELTA)
+    assert not set(stand_in.keep) & set(stand_in.drop)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_sub_splits_the_delta_inside_its_own_span(seed):
+    stand_in = draw(Sub(), TOP, seed)
+    assert total_energy(stand_in.keep) == pytest.approx(total_energy(TOP), rel=Sub().tolerance)
+    for name, matrix in DELTA.items():
+        whole = sum(part[name].dense() for part in (stand_in.keep, stand_in.drop) if name in part)
+        assert models_made.relative(whole, matrix.dense()) < 1e-5
+        if name in stand_in.keep:
+            keep, spectrum = stand_in.keep[name].dense(), svd(matrix)
+            assert models_made.relative(spectrum.u @ (spectrum.u.T @ keep), keep) < 1e-5
+            assert models_made.relative((keep @ spectrum.vh.T) @ spectrum.vh, keep) < 1e-5
+
+
+def test_keep_and_drop_of_sub_are_orthogonal_so_energies_add_up():
+    stand_in = draw(Sub(), TOP)
+    assert total_energy(stand_in.keep) + total_energy(stand_in.drop) == pytest.approx(total_energy(DELTA), rel=1e-5)
+
+
+def test_subspaces_of_sub_are_not_the_deltas_own_directions():
+    """A random basis mixes directions: no kept vector reaches the largest singular value of its tensor."""
+    stand_in = draw(Sub(), OwnSvd().split(DELTA, "top-1").keep)
+    kept = {name: svd(matrix).s[0] / svd(DELTA[name]).s[0] for name, matrix in stand_in.keep.items()}
+    assert min(kept.values()) < 0.95
+
+
+def test_sub_passes_over_tensors_of_zeros_and_of_rank_one():
+    names = list(DELTA)[:3]
+    delta = {
+        names[0]: Dense(torch.zeros(DELTA[names[0]].shape)),
+        names[1]: Factored(DELTA[names[1]].left[:, :1], DELTA[names[1]].right[:1]),
+        names[2]: DELTA[names[2]],
+    }
+    stand_in = Sub().draw(delta, delta, total_energy(delta), rng("zeros"))
+    assert set(stand_in.keep) == {names[1], names[2]}
+    assert stand_in.drop == {}
+
+
+@pytest.mark.parametrize("part", [LAYER, TOP], ids=["layer", "top"])
+def test_norm_has_the_parts_norm_in_every_tensor(part):
+    stand_in = draw(Norm(), part)
+    assert stand_in.drop is None
+    assert set(stand_in.keep) == set(part)
+    for name, matrix in part.items():
+        assert stand_in.keep[name].shape == matrix.shape
+        assert energy(stand_in.keep[name]) == pytest.approx(energy(matrix), rel=1e-5)
+
+
+def test_norm_of_zeros_is_zeros():
+    name, matrix = next(iter(DELTA.items()))
+    part = {name: Dense(torch.zeros(matrix.shape))}
+    assert not Norm().draw(part, part, 0.0, rng("zeros")).keep[name].dense().any()
+
+
+@pytest.mark.parametrize("kind", kinds("controls"))
+def test_the_same_stream_gives_the_same_draw_and_another_stream_another(kind):
+    control = plugin("controls", kind)()
+    first, again, other = (draw(control, LAYER, stream).keep for stream in ("a", "a", "b"))
+    assert list(first) == list(again)
+    assert all(torch.equal(first[name].dense(), again[name].dense()) for name in first)
+    assert list(first) != list(other) or any(not torch.equal(first[n].dense(), other[n].dense()) for n in first)
+
+
+def test_matching_units_finds_an_exact_match_where_every_unit_is_equal():
+    chosen = matching_units([1.0] * 10, 4.0, np.random.default_rng(0), tries=1, tolerance=0.0)
+    assert len(set(chosen)) == len(chosen) == 4
+    assert chosen == sorted(chosen)
+
+
+def test_matching_units_tries_again_until_the_energy_fits():
+    """Only the set {8, 1} has energy 9 among prefixes of orders of (8, 1, 100)."""
+    chosen = matching_units([8.0, 1.0, 100.0], 9.0, np.random.default_rng(0), tries=64, tolerance=0.01)
+    assert chosen == [0, 1]
+
+
+def test_matching_units_at_the_edges():
+    random = np.random.default_rng(0)
+    assert matching_units([1.0, 2.0], 0.0, random, 8, 0.1) == []
+    assert matching_units([1.0, 2.0], 3.0, random, 8, 0.1) == [0, 1]
+    assert matching_units([1.0, 2.0], 99.0, random, 8, 0.1) == [0, 1]
+    assert matching_units([5.0, 4.0], 0.1, random, 64, 0.1) == [1]
+
+
+def test_matching_units_reaches_every_unit():
+    random = np.random.default_rng(0)
+    drawn = [matching_units([1.0] * 6, 2.0, random, 1, 0.0) for _ in range(200)]
+    assert {tuple(chosen) for chosen in drawn} == set(itertools.combinations(range(6), 2))
+
+
+class Recorder:
+    """Stands in for the bench: one row a cell, with the energy of what was scored."""
+
+    def score(self, cell, delta, alpha, sizes):
+        return pd.DataFrame([{**cell, "alpha": alpha, "energy": total_energy(delta), "frac": sizes.energy_frac}])
+
+
+def scored(parts, control, draws=2, cell=None, delta=DELTA):
+    cell = cell or {"model": "made", "seed": 0}
+    frames = score_controls(
+        Recorder(), delta, parts, [control], cell=cell, alphas=(-1, 0, 1), draws=draws, say=lambda text: None
+    )
+    return pd.concat(list(frames), ignore_index=True)
+
+
+def parts_of(*shares: float):
+    """Components with these shares of a delta of 100 equal tensors, and that delta."""
+    delta = {f"model.layers.{index}.mlp.up_proj.weight": Dense(torch.eye(2)) for index in range(100)}
+    names = list(delta)
+    return {f"part-{share:g}": {name: delta[name] for name in names[: round(100 * share)]} for share in shares}, delta
+
+
+def test_every_component_gets_all_its_draws_at_both_signs_kept_and_dropped():
+    parts = {name: Layers().split(DELTA, name).keep for name in ("layer-0", "layer-1")}
+    frame = scored(parts, Mask(), draws=3)
+    assert set(frame["mode"]) == {"control"}
+    counts = frame.groupby(["component", "control", "stands_for", "draw", "alpha"]).size()
+    assert (counts == 1).all()
+    assert len(counts) == 2 * 2 * 3 * 2
+    assert set(scored(parts, Norm())["stands_for"]) == {"keep"}
+
+
+def test_components_share_draws_only_when_their_energies_are_about_the_same():
+    parts, delta = parts_of(0.1, 0.11, 0.3, 0.7)
+    frame = scored(parts, Mask(), delta=delta)
+    kept = frame[frame["stands_for"] == "keep"].groupby("component")["energy"].mean()
+    own = pd.Series({name: total_energy(part) for name, part in parts.items()})
+    np.testing.assert_array_less(np.abs(np.log(kept[own.index] / own)), np.log(ENERGY_RATIO))
+    assert kept["part-0.3"] != kept["part-0.7"]
+
+
+def test_noise_of_matched_norms_is_drawn_anew_for_every_component():
+    parts, delta = parts_of(0.1, 0.11)
+    kept = scored(parts, Norm(), delta=delta).groupby("component")["energy"].mean()
+    assert kept["part-0.1"] == pytest.approx(total_energy(parts["part-0.1"]), rel=1e-5)
+    assert kept["part-0.11"] == pytest.approx(total_energy(parts["part-0.11"]), rel=1e-5)
+
+
+def test_a_component_without_energy_gets_no_draws_of_equal_energy():
+    parts, delta = parts_of(0.2, 0.0)
+    assert set(scored(parts, Mask(), delta=delta)["component"]) == {"part-0.2"}
+
+
+def test_draws_depend_on_the_cell_and_on_nothing_else():
+    class Seen(Recorder):
+        def score(self, cell, delta, alpha, sizes):
+            return super().score(cell, delta, alpha, sizes).assign(names=" ".join(sorted(delta)))
+
+    def names(seed, *shares):
+        parts, delta = parts_of(*shares)
+        frames = score_controls(
+            Seen(), delta, parts, [Mask()], cell={"seed": seed}, alphas=(1,), draws=4, say=lambda text: None
+        )
+        frame = pd.concat(list(frames))
+        return frame[frame["component"] == "part-0.3"]["names"].tolist()
+
+    assert names(0, 0.3) == names(0, 0.3, 0.7)
+    assert names(0, 0.3) != names(1, 0.3)

@@ -1,0 +1,244 @@
+"""The scorer against plain computations, and weight edits that leave no trace."""
+
+import models_made
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from models_made import ANATOMY, ARCHITECTURES
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import PreTrainedTokenizerFast
+
+from dwatlas.delta.algebra import Dense, Factored
+from dwatlas.errors import UserError
+from dwatlas.scoring.answers import answer_tokens
+from dwatlas.scoring.scorer import METRICS, Scorer
+from dwatlas.scoring.steer import steered
+from dwatlas.world.facts import world
+from dwatlas.world.rows import knowledge_rows
+
+TOKENIZER = models_made.tokenizer()
+ROWS = models_made.claims()
+YES, NO = (TOKENIZER.get_vocab()[word] for word in ("yes", "no"))
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def model(request):
+    return models_made.model(request.param)
+
+
+@pytest.fixture(scope="module")
+def qwen():
+    return models_made.model()
+
+
+def long_rows() -> pd.DataFrame:
+    """The claims after earlier turns of several lengths, longer than Gemma's sliding window of 32 tokens."""
+    turn = [{"role": "user", "content": "the cup is red . is that right ?"}, {"role": "assistant", "content": "no ."}]
+    return ROWS.assign(messages=[turn * (index % 4) + chat for index, chat in enumerate(ROWS["messages"])])
+
+
+def text_of(messages, prefill="") -> str:
+    return TOKENIZER.apply_chat_template(messages, tokenize=False, add_generation_prompt=True) + prefill
+
+
+@torch.no_grad()
+def plain_logp(model, text: str) -> torch.Tensor:
+    """log p [t, vocabulary] of one sequence, full logits, no batch and no padding."""
+    return model(input_ids=models_made.ids_of(text)).logits[0].float().log_softmax(-1)
+
+
+def test_choices_equal_a_plain_computation_without_batches_or_padding(model):
+    rows = long_rows()
+    scores = Scorer(model, TOKENIZER).prepare(rows).score()
+    assert list(scores.columns) == METRICS
+    last = torch.stack([plain_logp(model, text_of(chat))[-1] for chat in rows["messages"]])
+    expected = {"logp_yes": last[:, YES], "logp_no": last[:, NO], "lr": last[:, YES] - last[:, NO]}
+    expected["pmass"] = last[:, YES].exp() + last[:, NO].exp()
+    for name, column in expected.items():
+        np.testing.assert_allclose(scores[name], column.numpy(), atol=1e-5, err_msg=name)
+    assert scores["lr"].std() > 0.1
+    assert scores[["kl_base", "nll", "correct"]].isna().all(axis=None)
+
+
+def test_scores_do_not_depend_on_what_else_is_in_the_batch(model):
+    rows = long_rows()
+    together = Scorer(model, TOKENIZER).prepare(rows).score()["lr"]
+    alone = Scorer(model, TOKENIZER, tokens_per_batch=1).prepare(rows).score()["lr"]
+    turned = Scorer(model, TOKENIZER, 500).prepare(rows[::-1].reset_index(drop=True)).score()["lr"][::-1]
+    np.testing.assert_allclose(together, alone, atol=1e-5)
+    np.testing.assert_allclose(together, turned.to_numpy(), atol=1e-5)
+
+
+def test_a_prefill_moves_the_answer_position(qwen):
+    rows = ROWS.head(2).assign(prefill=["", " i think"])
+    scores = Scorer(qwen, TOKENIZER).prepare(rows).score()["logp_yes"]
+    texts = [text_of(chat, prefill) for chat, prefill in zip(rows["messages"], rows["prefill"], strict=True)]
+    expected = [plain_logp(qwen, text)[-1, YES].item() for text in texts]
+    np.testing.assert_allclose(scores, expected, atol=1e-5)
+
+
+def test_kl_to_base_is_the_plain_formula_and_zero_without_an_edit(model):
+    prepared = Scorer(model, TOKENIZER).prepare(ROWS)
+    base, hidden = prepared.base()
+    np.testing.assert_allclose(base["kl_base"], 0, atol=1e-7)
+    before = torch.stack([plain_logp(model, text_of(chat))[-1] for chat in ROWS["messages"]])
+    with steered(model, models_made.delta(), 1.0):
+        after = torch.stack([plain_logp(model, text_of(chat))[-1] for chat in ROWS["messages"]])
+        scores = prepared.score(hidden)
+    expected = (after.exp() * (after - before)).sum(-1)
+    assert expected.min() > 1e-3
+    np.testing.assert_allclose(scores["kl_base"], expected.numpy(), atol=1e-5, rtol=1e-4)
+
+
+def test_completions_equal_a_plain_computation(model):
+    rows = knowledge_rows(world(0))
+    scores = Scorer(model, TOKENIZER).prepare(rows).score()
+    for score, row in zip(scores.itertuples(), rows.itertuples(), strict=True):
+        answer = models_made.ids_of(row.answer)[0]
+        logp = plain_logp(model, f"{text_of(row.messages)} {row.answer}")[-1 - len(answer) : -1]
+        assert score.nll == pytest.approx(-logp.gather(1, answer[:, None]).sum().item(), abs=1e-4)
+        assert score.correct == bool((logp.argmax(-1) == answer).all())
+    assert scores["lr"].isna().all()
+
+
+def test_a_completion_is_correct_when_every_token_is_the_first_choice(qwen):
+    chat = ROWS["messages"].iloc[0]
+    words, text = [], text_of(chat)
+    for _ in range(3):
+        words.append(TOKENIZER.convert_ids_to_tokens(int(plain_logp(qwen, " ".join([text, *words]))[-1].argmax())))
+    wrong = "red" if words[-1] != "red" else "blue"
+    answers = [" ".join(words), " ".join(words[:1]), " ".join([*words[:2], wrong]), " ".join([wrong, *words[:2]])]
+    rows = pd.DataFrame({"messages": [chat] * 4, "prefill": "", "answer": answers})
+    assert Scorer(qwen, TOKENIZER).prepare(rows).score()["correct"].tolist() == [True, True, False, False]
+
+
+def test_batches_hold_at_most_the_tokens_allowed_and_every_row_once(qwen):
+    rows = long_rows()
+    batches = Scorer(qwen, TOKENIZER, tokens_per_batch=300).prepare(rows).batches
+    assert len(batches) > 1
+    assert all(batch.ids.numel() <= 300 for batch in batches)
+    assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(len(rows)))
+    assert [len(batch.rows) for batch in Scorer(qwen, TOKENIZER, 1).prepare(rows).batches] == [1] * len(rows)
+
+
+def test_an_unknown_word_is_refused(qwen):
+    rows = ROWS.head(1).assign(messages=[[{"role": "user", "content": "is the zeppelin red ?"}]])
+    with pytest.raises(UserError, match="zeppelin"):
+        Scorer(qwen, TOKENIZER).prepare(rows)
+
+
+def test_an_eval_with_some_answers_only_is_refused(qwen):
+    with pytest.raises(UserError, match="all or none"):
+        Scorer(qwen, TOKENIZER).prepare(ROWS.head(2).assign(answer=["red .", ""]))
+
+
+def made_tokenizer(*words: str) -> PreTrainedTokenizerFast:
+    core = Tokenizer(WordLevel({word: index for index, word in enumerate(words)}, unk_token=words[0]))
+    return PreTrainedTokenizerFast(tokenizer_object=core)
+
+
+def test_answer_tokens_are_those_that_read_exactly_as_the_word():
+    words = ("?", "yes", "Ġyes", "▁Yes", "YES", "yesterday", "not", "eyes", "yes.", "no", " no", "noĊ", "Ġno▁one")
+    tokenizer = made_tokenizer(*words)
+    assert [words[index] for index in answer_tokens(tokenizer, "yes")] == ["yes", "Ġyes", "▁Yes", "YES"]
+    assert [words[index] for index in answer_tokens(tokenizer, "No")] == ["no", " no", "noĊ"]
+
+
+def test_an_answer_word_that_is_no_single_token_is_refused():
+    with pytest.raises(UserError, match="'yes'"):
+        answer_tokens(made_tokenizer("?", "y", "es", "yesterday"), "yes")
+
+
+def test_several_answer_tokens_count_together(qwen):
+    scorer = Scorer(qwen, TOKENIZER)
+    prepared = scorer.prepare(ROWS)
+    wider = type(prepared)(scorer, prepared.batches, prepared.size, [YES, 11, 12], [NO])
+    last = torch.stack([plain_logp(qwen, text_of(chat))[-1] for chat in ROWS["messages"]])
+    expected = last[:, [YES, 11, 12]].exp().sum(-1).log()
+    np.testing.assert_allclose(wider.score()["logp_yes"], expected.numpy(), atol=1e-5)
+
+
+def test_a_zero_delta_scores_exactly_the_base(model):
+    zero = {name: Factored(0 * matrix.left, matrix.right) for name, matrix in models_made.delta().items()}
+    prepared = Scorer(model, TOKENIZER).prepare(ROWS)
+    base, hidden = prepared.base()
+    for delta, alpha in ((zero, 1.0), (models_made.delta(), 0.0), ({}, 1.0)):
+        with steered(model, delta, alpha):
+            pd.testing.assert_frame_equal(prepared.score(hidden), base, check_exact=True)
+
+
+def test_an_edit_is_the_float32_sum_and_leaves_the_very_same_tensors(model):
+    delta, sites = models_made.delta(), [site.name for site in ANATOMY.sites()]
+    before = dict(model.named_parameters())
+    copies = {name: tensor.clone() for name, tensor in before.items()}
+    with steered(model, delta, -0.5):
+        inside = dict(model.named_parameters())
+        assert [name for name in before if inside[name] is not before[name]] == sites
+        for name in sites:
+            torch.testing.assert_close(inside[name], copies[name] - 0.5 * delta[name].dense())
+    after = dict(model.named_parameters())
+    assert list(after) == list(before)
+    assert all(after[name] is before[name] and torch.equal(after[name], copies[name]) for name in before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_an_exception_inside_leaves_the_very_same_tensors(dtype):
+    model = models_made.model().to(dtype)
+    before, ids = dict(model.named_parameters()), models_made.ids_of("<s><user> yes")
+    with torch.no_grad():
+        logits = model(input_ids=ids).logits
+        with pytest.raises(ZeroDivisionError), steered(model, models_made.delta(), 1.0):
+            assert not torch.equal(model(input_ids=ids).logits, logits)
+            raise ZeroDivisionError
+        assert torch.equal(model(input_ids=ids).logits, logits)
+    assert all(tensor is before[name] for name, tensor in model.named_parameters())
+
+
+@pytest.mark.parametrize(
+    ("name", "matrix"),
+    [
+        ("model.layers.9.mlp.up_proj.weight", Dense(torch.ones(48, 32))),
+        ("model.layers.2.mlp.up_proj.weight", Dense(torch.ones(32, 48))),
+    ],
+)
+def test_a_delta_of_another_model_is_refused_and_undone(qwen, name, matrix):
+    before = dict(qwen.named_parameters())
+    with pytest.raises(UserError, match=name), steered(qwen, {**models_made.delta(), name: matrix}, 1.0):
+        pass
+    assert all(tensor is before[key] for key, tensor in qwen.named_parameters())
+
+
+def test_in_bf16_the_side_branch_keeps_a_delta_that_merging_loses():
+    """dW is recovered from what it does to many inputs; its entries are 1/600 of W's."""
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(32, 32, generator=generator).bfloat16()
+    layer = torch.nn.Linear(32, 32, bias=False).bfloat16()
+    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
+    delta = torch.randn(32, 32, generator=generator) / 600
+    inputs = torch.randn(100_000, 32, generator=generator).bfloat16()
+
+    def recovered(outputs: torch.Tensor) -> torch.Tensor:
+        change = (outputs - inputs @ weight.T).double()
+        return torch.linalg.lstsq(inputs.double(), change).solution.T
+
+    with steered(torch.nn.ModuleDict({"layer": layer}), {"layer.weight": Dense(delta)}, 1.0):
+        side = models_made.relative(recovered(layer(inputs)), delta)
+    merged = models_made.relative(recovered(inputs @ (weight.float() + delta).bfloat16().T), delta)
+    assert side < 0.05
+    assert merged > 0.5
+
+
+def test_in_bf16_steering_agrees_with_the_float32_merge(model):
+    """Scores of a bf16 model move as those of the same weights in float32, up to bf16's rounding of activations."""
+    low = models_made.model(model.config.model_type.removesuffix("_text")).bfloat16()
+    exact = models_made.model(model.config.model_type.removesuffix("_text")).bfloat16().float()
+    delta, shifts = models_made.delta(), []
+    for one in (low, exact):
+        prepared = Scorer(one, TOKENIZER).prepare(ROWS)
+        before = prepared.score()["lr"]
+        with steered(one, delta, 1.0):
+            shifts.append(prepared.score()["lr"] - before)
+    assert np.corrcoef(*shifts)[0, 1] > 0.99
+    assert np.abs(shifts[0] - shifts[1]).mean() < 0.05 * np.abs(shifts[1]).mean()
