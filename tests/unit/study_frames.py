@@ -6,9 +6,10 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t
+
 from dwatlas.statistics.schemas import CONTROLS_SCHEMA, DOSES_SCHEMA, RETAINED_SCHEMA, SEEDS_SCHEMA
 from dwatlas.tables.study import StudyTables
-from scipy.stats import t
 
 MODEL, BEHAVIOUR = "tiny-qwen", "agreement"
 ADAPTERS = ("lora-r1", "lora-r8")

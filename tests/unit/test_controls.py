@@ -16,6 +16,7 @@ from dwatlas.delta.matching import matching_units
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.registry import kinds, plugin
+from dwatlas.scoring.cells import Scored
 from dwatlas.scoring.controls import ENERGY_RATIO, score_controls
 from dwatlas.seeds import rng
 
@@ -126,18 +127,20 @@ def test_matching_units_reaches_every_unit():
 
 
 class Recorder:
-    """Stands in for the bench: one row a cell, with the energy of what was scored."""
+    """Stands in for the bench: notes the energy and the tensors of what is scored."""
 
     def score(self, cell, delta, alpha, sizes):
-        return pd.DataFrame([{**cell, "alpha": alpha, "energy": total_energy(delta), "frac": sizes.energy_frac}])
+        seen = {"alpha": alpha, "energy": total_energy(delta), "tensors": " ".join(sorted(delta))}
+        return Scored(cell | seen, pd.DataFrame())
 
 
-def scored(parts, control, draws=2, cell=None, delta=DELTA):
-    cell = cell or {"model": "made", "seed": 0}
-    frames = score_controls(
-        Recorder(), delta, parts, [control], cell=cell, alphas=(-1, 0, 1), draws=draws, say=lambda text: None
-    )
-    return pd.concat(list(frames), ignore_index=True)
+def scored(parts, control, draws=2, delta=DELTA, seed=0) -> pd.DataFrame:
+    """One line for every cell that is scored."""
+    cells = score_controls(
+        Recorder(), delta, parts, [control],
+        cell={"model": "made", "seed": seed}, alphas=(-1, 0, 1), draws=draws, say=lambda text: None,
+    )  # fmt: skip
+    return pd.DataFrame([one.cell for one in cells])
 
 
 def parts_of(*shares: float):
@@ -166,6 +169,20 @@ def test_components_share_draws_only_when_their_energies_are_about_the_same():
     assert kept["part-0.3"] != kept["part-0.7"]
 
 
+@pytest.mark.parametrize("share", [0.8, 0.9, 0.95, 0.97])
+def test_the_stand_in_of_a_large_component_is_not_the_whole_delta(share):
+    """It would retain everything by construction, in every draw, and no component could be told from it."""
+    parts, delta = parts_of(share)
+    energies = scored(parts, Mask(), delta=delta).groupby("stands_for")["energy"].max()
+    assert energies["keep"] < total_energy(delta)
+    assert energies["drop"] > 0
+
+
+def test_a_component_that_is_the_whole_delta_has_draws_too():
+    parts, delta = parts_of(1.0)
+    assert set(scored(parts, Mask(), delta=delta)["component"]) == {"part-1"}
+
+
 def test_noise_of_matched_norms_is_drawn_anew_for_every_component():
     parts, delta = parts_of(0.1, 0.11)
     kept = scored(parts, Norm(), delta=delta).groupby("component")["energy"].mean()
@@ -178,18 +195,11 @@ def test_a_component_without_energy_gets_no_draws_of_equal_energy():
     assert set(scored(parts, Mask(), delta=delta)["component"]) == {"part-0.2"}
 
 
-def test_draws_depend_on_the_cell_and_on_nothing_else():
-    class Seen(Recorder):
-        def score(self, cell, delta, alpha, sizes):
-            return super().score(cell, delta, alpha, sizes).assign(names=" ".join(sorted(delta)))
-
-    def names(seed, *shares):
+def test_draws_depend_on_the_cell_and_not_on_what_else_is_in_the_job():
+    def drawn(seed, *shares):
         parts, delta = parts_of(*shares)
-        frames = score_controls(
-            Seen(), delta, parts, [Mask()], cell={"seed": seed}, alphas=(1,), draws=4, say=lambda text: None
-        )
-        frame = pd.concat(list(frames))
-        return frame[frame["component"] == "part-0.3"]["names"].tolist()
+        frame = scored(parts, Mask(), delta=delta, seed=seed)
+        return frame.loc[frame["component"] == "part-0.3", "tensors"].tolist()
 
-    assert names(0, 0.3) == names(0, 0.3, 0.7)
-    assert names(0, 0.3) != names(1, 0.3)
+    assert drawn(0, 0.3) == drawn(0, 0.3, 0.7)
+    assert drawn(0, 0.3) != drawn(1, 0.3)

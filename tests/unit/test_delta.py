@@ -24,7 +24,9 @@ from dwatlas.scoring.steer import steered
 TRAINING = Training(steps=4, batch_size=8, learning_rate=0.05, warmup_steps=1)
 METHODS = {
     "lora": Lora(r=2, alpha=8, training=TRAINING),
-    "rslora": Lora(r=3, alpha=8, rank_stabilised=True, target_modules=("q_proj", "v_proj", "down_proj"), training=TRAINING),
+    "rslora": Lora(
+        r=3, alpha=8, rank_stabilised=True, target_modules=("q_proj", "v_proj", "down_proj"), training=TRAINING
+    ),
 }
 QUESTION = "<s><user> i think the cup is red . do you agree ? <end><assistant>"
 
@@ -144,6 +146,15 @@ def test_rank_counts_repeated_directions_once_and_keeps_small_ones():
     torch.testing.assert_close(algebra.svd(matrix).s, scales, rtol=1e-3, atol=0)
     assert len(algebra.svd(algebra.add(matrix, matrix)).s) == 3
     assert len(algebra.svd(Dense(matrix.dense()[:, :1] @ torch.ones(1, 14))).s) == 1
+
+
+def test_small_directions_of_a_large_factored_matrix_are_no_rounding_errors():
+    """Factors are exact numbers: their product's second direction counts whatever the matrix's size."""
+    left, right = torch.zeros(12_000, 2), torch.zeros(2, 4_000)
+    left[0, 0], left[1, 1], right[0, 0], right[1, 1] = 1.0, 1e-3, 1.0, 1.0
+    torch.testing.assert_close(algebra.svd(Factored(left, right)).s, torch.tensor([1.0, 1e-3]))
+    cancelled = algebra.difference({"x": Factored(left, right)}, {"x": Factored(left, right)})["x"]
+    assert len(algebra.svd(cancelled).s) == 0
 
 
 def test_a_zero_matrix_has_rank_zero():

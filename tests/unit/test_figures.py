@@ -5,6 +5,8 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from study_frames import BEHAVIOUR, MODEL, study_tables
+
 from dwatlas.figures import dose, energy, forest, map
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.catalogue import FIGURES, render
@@ -14,7 +16,6 @@ from dwatlas.figures.ratios import ratios
 from dwatlas.figures.save import save
 from dwatlas.figures.style import colours
 from dwatlas.tables.study import StudyTables, pick
-from study_frames import BEHAVIOUR, MODEL, study_tables
 
 CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "layers"}
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}

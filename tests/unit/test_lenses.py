@@ -61,7 +61,9 @@ def test_keep_and_drop_sum_to_the_delta(lens, name, delta):
 
 @pytest.mark.parametrize(("lens", "name"), CASES, ids=[f"{lens.kind}-{name}" for lens, name in CASES])
 def test_every_part_of_a_zero_delta_is_zero(lens, name):
-    zero = {site.name: Factored(torch.zeros(site.shape[0], 2), torch.ones(2, site.shape[1])) for site in ANATOMY.sites()}
+    zero = {
+        site.name: Factored(torch.zeros(site.shape[0], 2), torch.ones(2, site.shape[1])) for site in ANATOMY.sites()
+    }
     split = lens.split(zero, name)
     assert total_energy(split.keep) == total_energy(split.drop) == 0
 

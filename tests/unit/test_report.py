@@ -3,10 +3,11 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from study_frames import study_tables
+
 from dwatlas.report.page import render
 from dwatlas.report.sentences import headline, lens_sentences, remark
 from dwatlas.tables.tables import build
-from study_frames import study_tables
 
 FACTS = {
     "study": "tiny", "description": "Small.", "matrix": {"Models": ["tiny-qwen"], "Seeds": "0–4"},

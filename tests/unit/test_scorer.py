@@ -10,13 +10,19 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from dwatlas.delta.algebra import Dense, Factored
+from dwatlas.delta.algebra import Dense, Factored, total_energy
 from dwatlas.errors import UserError
+from dwatlas.files import read_table, write_table
+from dwatlas.jobs import base_scores
+from dwatlas.jobs.base import Job
 from dwatlas.scoring.answers import answer_tokens
+from dwatlas.scoring.cells import Bench, Sizes
+from dwatlas.scoring.manifest import EVAL_SCHEMA, messages, tabulate
 from dwatlas.scoring.scorer import METRICS, Scorer
 from dwatlas.scoring.steer import steered
+from dwatlas.seeds import rng
 from dwatlas.world.facts import world
-from dwatlas.world.rows import knowledge_rows
+from dwatlas.world.rows import dilemma_rows, knowledge_rows
 
 TOKENIZER = models_made.tokenizer()
 ROWS = models_made.claims()
@@ -242,3 +248,81 @@ def test_in_bf16_steering_agrees_with_the_float32_merge(model):
             shifts.append(prepared.score()["lr"] - before)
     assert np.corrcoef(*shifts)[0, 1] > 0.99
     assert np.abs(shifts[0] - shifts[1]).mean() < 0.05 * np.abs(shifts[1]).mean()
+
+
+EVALS = {
+    "claims": ROWS,
+    "dilemmas": dilemma_rows(world(0), rng("dilemmas made")),
+    "knowledge": knowledge_rows(world(0)),
+}
+RUNTIME = {"dtype": "float32", "tokens_per_batch": 700}
+OPTIONS = [{"name": name, "yes": "yes", "no": "no"} for name in EVALS]
+
+
+@pytest.fixture(scope="module")
+def scored_base(tmp_path_factory):
+    """A model's folder, the files of three evals and the base scores that the workflow's own job made of them."""
+    folder = tmp_path_factory.mktemp("bench")
+    manifest = models_made.save(folder / "model", "qwen3")
+    rows, bases = [], []
+    for options in OPTIONS:
+        name = options["name"]
+        rows.append(str(folder / f"{name}.parquet"))
+        bases.append(str(folder / f"base-{name}.parquet"))
+        write_table(rows[-1], tabulate(name, EVALS[name]), EVAL_SCHEMA)
+        spec = {"cell": {"model": "made", "eval": name}, "options": options, "runtime": RUNTIME}
+        inputs = {"model": [str(manifest)], "rows": [rows[-1]]}
+        base_scores.work(Job("base_scores", spec, "", inputs, {"scores": bases[-1]}))
+    return folder / "model", rows, bases
+
+
+CELL = {"model": "made", "behaviour": "b", "adapter": "a", "seed": 0, "lens": "l", "component": "c", "mode": "keep"}
+
+
+def test_a_bench_gives_every_eval_its_own_rows_and_base(scored_base):
+    folder, rows, bases = scored_base
+    bench = Bench(folder, RUNTIME, OPTIONS, rows, bases)
+    sizes = Sizes(0.0, 0.0, 0, 0.0)
+    zero = bench.table([bench.zero(CELL)]).astype({"correct": "boolean"})
+    same = bench.table([bench.score(CELL, {}, 1.0, sizes)])
+    pd.testing.assert_frame_equal(same.drop(columns="alpha"), zero.drop(columns="alpha"), rtol=0, atol=1e-5)
+    for name, path in zip(EVALS, rows, strict=True):
+        frame = messages(read_table(path))
+        alone = Scorer(bench.scorer.model, TOKENIZER).prepare(frame).score()
+        mine = zero[zero["eval"] == name].reset_index(drop=True)
+        pd.testing.assert_frame_equal(mine[["item", "row", "label"]], frame[["item", "row", "label"]])
+        for metric in ("lr", "pmass", "nll"):
+            np.testing.assert_allclose(mine[metric], alone[metric], atol=1e-5)
+
+
+def test_a_table_of_cells_is_sorted_and_has_each_cells_own_scores(scored_base):
+    folder, rows, bases = scored_base
+    bench = Bench(folder, RUNTIME, OPTIONS, rows, bases)
+    delta, cells = models_made.delta(), [("b", 1.0), ("a", -1.0), ("a", 1.0)]
+    scored = [bench.score(CELL | {"component": name}, delta, alpha, Sizes.of(delta, delta)) for name, alpha in cells]
+    table = bench.table(scored)
+    assert table[["component", "alpha"]].drop_duplicates().to_numpy().tolist() == [["a", -1], ["a", 1], ["b", 1]]
+    pd.testing.assert_frame_equal(table, bench.table(scored[::-1]))
+    for one in scored:
+        frame = table[(table["component"] == one.cell["component"]) & (table["alpha"] == one.cell["alpha"])]
+        expected = bench.rows.assign(lr=one.metrics["lr"]).sort_values(["eval", "item", "row"])["lr"]
+        np.testing.assert_array_equal(frame["lr"], expected)
+    assert (table["energy_frac"] == 1).all()
+
+
+def test_base_scores_of_other_rows_are_refused(scored_base, tmp_path):
+    folder, _, bases = scored_base
+    write_table(tmp_path / "claims.parquet", tabulate("claims", ROWS[2:]), EVAL_SCHEMA)
+    with pytest.raises(UserError, match="scored on other rows"):
+        Bench(folder, RUNTIME, OPTIONS[:1], [str(tmp_path / "claims.parquet")], bases[:1])
+
+
+def test_sizes_are_shares_of_the_whole():
+    delta = models_made.delta()
+    part = {name: matrix for name, matrix in delta.items() if ".layers.1." in name}
+    assert Sizes.of(delta, delta) == Sizes(1.0, 1.0, 4, 1.0)
+    assert Sizes.of({}, delta) == Sizes(0.0, 0.0, 0, 0.0)
+    sizes = Sizes.of(part, delta)
+    assert sizes.params_frac == pytest.approx(1 / 3)
+    assert sizes.norm_frac == pytest.approx(sizes.energy_frac**0.5)
+    assert sizes.energy_frac == pytest.approx(total_energy(part) / total_energy(delta))

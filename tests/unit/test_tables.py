@@ -1,13 +1,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+from study_frames import study_tables
+
 from dwatlas.tables.names import FORMATS, TABLES
 from dwatlas.tables.order import natural, stem
 from dwatlas.tables.present import estimate, interval, number, present, probability
 from dwatlas.tables.study import pick
 from dwatlas.tables.tables import build
 from dwatlas.tables.write import latex, markdown, write
-from study_frames import study_tables
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from dwatlas.errors import UserError
 class Plugin(BaseModel):
     """Base of all plug-ins: immutable, unknown options refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     kind: str
 

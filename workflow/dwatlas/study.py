@@ -39,6 +39,8 @@ class Plan:
         if not sites:
             raise UserError(f"adapters.{adapter}.layers: covers no layer of {model}; widen the range")
         names = options.names(tuple(Touched(site, method.rank(site)) for site in sites))
+        if not names:
+            raise UserError(f"lenses.{lens}: has no component for {model} with {adapter}; ask for smaller parts of dW")
         for component in options.components or ():
             if component not in names:
                 raise UserError(
@@ -170,6 +172,7 @@ class Plan:
         return {
             "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed"),
             "adapter": _dump(self.catalogue.adapters[wildcards.adapter]),
+            "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
             "initialisation_seed": self._seed(wildcards, "initialisation"),
             "order_seed": self._seed(wildcards, "order"),
             "dtype": self.catalogue.models[wildcards.model].dtype,
@@ -215,9 +218,7 @@ class Plan:
             "evals": self.study.evals,
             "effect_evals": self.effect_evals,
             "seeds": self.study.seeds,
-            "lenses": {
-                lens: self.shards(wildcards.model, wildcards.adapter, lens) for lens in self.study.lenses
-            },
+            "lenses": {lens: self.shards(wildcards.model, wildcards.adapter, lens) for lens in self.study.lenses},
         }
 
     def _spec_retained(self, wildcards) -> dict:
@@ -255,7 +256,7 @@ class Plan:
 
     def _options(self, names: list[str]) -> list[dict]:
         evals = self.catalogue.evals
-        return [{"name": name, "yes": evals[name].yes, "no": evals[name].no} for name in names]
+        return [{"name": name, "yes": evals[name].yes_word, "no": evals[name].no_word} for name in names]
 
     def _runtime(self, model: str) -> dict:
         entry = self.catalogue.models[model]

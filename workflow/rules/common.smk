@@ -1,14 +1,12 @@
-import os
 import sys
 from pathlib import Path
+from shlex import quote
 
 from snakemake.exceptions import WorkflowError
 
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
-os.environ["PYTHONPATH"] = os.pathsep.join(
-    filter(None, [str(WORKFLOW), os.environ.get("PYTHONPATH")])
-)
+shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))}; ")
 
 from dwatlas import paths
 from dwatlas.errors import UserError

@@ -7,6 +7,8 @@ rule evals:
         "results/logs/evals/{eval}.log",
     benchmark:
         "results/logs/evals/{eval}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -29,6 +31,8 @@ rule base_scores:
         "results/logs/base/{model}/{eval}.log",
     benchmark:
         "results/logs/base/{model}/{eval}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,

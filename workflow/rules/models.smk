@@ -7,6 +7,8 @@ rule pretrain:
         "results/logs/models/{model}.benchmark.tsv"
     wildcard_constraints:
         model=PLAN.models_of("built-in"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 2
     resources:
         mem_mb=2000,
@@ -28,6 +30,8 @@ rule fetch:
         "results/logs/models/{model}.benchmark.tsv"
     wildcard_constraints:
         model=PLAN.models_of("hub"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -51,6 +55,8 @@ rule local:
         "results/logs/models/{model}.benchmark.tsv"
     wildcard_constraints:
         model=PLAN.models_of("local"),
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -8,6 +8,8 @@ rule pairs:
         "results/logs/runs/{model}/{behaviour}/seed-{seed}/pairs.log",
     benchmark:
         "results/logs/runs/{model}/{behaviour}/seed-{seed}/pairs.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,

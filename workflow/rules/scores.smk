@@ -10,6 +10,8 @@ rule anchors:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors.log",
     benchmark:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -38,6 +40,8 @@ rule ablate:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}.log",
     benchmark:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,

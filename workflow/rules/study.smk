@@ -7,6 +7,8 @@ rule gather:
         "results/logs/studies/{study}/{model}/{behaviour}/{adapter}.log",
     benchmark:
         "results/logs/studies/{study}/{model}/{behaviour}/{adapter}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -31,6 +33,8 @@ rule retained:
         "results/logs/studies/{study}/retained.log",
     benchmark:
         "results/logs/studies/{study}/retained.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -64,6 +68,8 @@ rule tables:
         "results/logs/studies/{study}/tables.log",
     benchmark:
         "results/logs/studies/{study}/tables.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -96,6 +102,8 @@ rule figures:
         "results/logs/studies/{study}/figures/{figure}.log",
     benchmark:
         "results/logs/studies/{study}/figures/{figure}.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,
@@ -127,6 +135,8 @@ rule report:
         "results/logs/studies/{study}/report.log",
     benchmark:
         "results/logs/studies/{study}/report.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=1000,

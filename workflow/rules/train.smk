@@ -13,6 +13,8 @@ rule train:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/train.log",
     benchmark:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/train.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,
@@ -41,6 +43,8 @@ rule delta:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta.log",
     benchmark:
         "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta.benchmark.tsv"
+    conda:
+        "../../envs/environment.yaml"
     threads: 1
     resources:
         mem_mb=2000,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 class Training(BaseModel):
     """How an adapter is trained: AdamW, linear warm-up and decay, loss on the answer's tokens only."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(60, ge=1, description="Optimiser steps.")
     batch_size: int = Field(16, ge=1, description="Answers per step.")

@@ -10,15 +10,11 @@ from typing import TypeVar
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from dwatlas.config.schema import BuiltIn, Catalogue, FileQuestions, HubModel, LocalModel, Study
+from dwatlas.config.schema import NAME_PATTERN, BuiltIn, Catalogue, FileQuestions, HubModel, LocalModel, Study
 from dwatlas.errors import UserError
-from dwatlas.fingerprint import PLUGINS
 from dwatlas.models.anatomy import Anatomy
-from dwatlas.registry import kinds
 
 _Model = TypeVar("_Model", bound=BaseModel)
-_TAGS = {"built-in", "local", "hub", "world", "file"} | {kind for folder in PLUGINS.values() for kind in kinds(folder)}
-"""Discriminator values, which Pydantic puts into the path of a fault."""
 
 SECTIONS = tuple(Catalogue.model_fields)
 
@@ -41,7 +37,10 @@ def load_study(config: Mapping, folder: Path) -> Resolved:
             if name not in known:
                 raise UserError(f"{section}: the catalogue has no {name!r}; there are {', '.join(sorted(known))}")
     chosen = Catalogue(
-        **{section: {name: getattr(catalogue, section)[name] for name in getattr(study, section)} for section in SECTIONS}
+        **{
+            section: {name: getattr(catalogue, section)[name] for name in getattr(study, section)}
+            for section in SECTIONS
+        }
     )
     anatomies = {name: _anatomy(name, model) for name, model in chosen.models.items()}
     _check(chosen)
@@ -65,7 +64,7 @@ def _with_own(shared: Catalogue, own: Catalogue) -> Catalogue:
     merged = {}
     for section in SECTIONS:
         entries, added = getattr(shared, section), getattr(own, section)
-        for name in set(entries) & set(added):
+        for name in sorted(set(entries) & set(added)):
             if entries[name] != added[name]:
                 raise UserError(
                     f"catalogue.{section}.{name}: the shared catalogue has another entry of this name; "
@@ -84,6 +83,21 @@ def _check(chosen: Catalogue) -> None:
     for name, behaviour in chosen.behaviours.items():
         if isinstance(behaviour.questions, FileQuestions):
             _exists(Path(behaviour.questions.file), f"behaviours.{name}.questions.file")
+    _one_world(chosen)
+
+
+def _one_world(chosen: Catalogue) -> None:
+    """Models, behaviours and evals that speak of the built-in world must speak of the same one."""
+    speakers = {
+        **{f"models.{name}": model for name, model in chosen.models.items()},
+        **{f"behaviours.{name}.questions": behaviour.questions for name, behaviour in chosen.behaviours.items()},
+        **{f"evals.{name}": entry for name, entry in chosen.evals.items()},
+    }
+    worlds = {key: entry.world_seed for key, entry in speakers.items() if hasattr(entry, "world_seed")}
+    first = next(iter(worlds), None)
+    for key, seed in worlds.items():
+        if seed != worlds[first]:
+            raise UserError(f"{key}.world_seed: is {seed}, {first} has {worlds[first]}; a study is about one world")
 
 
 def _anatomy(name: str, model: BuiltIn | LocalModel | HubModel) -> Anatomy:
@@ -93,7 +107,11 @@ def _anatomy(name: str, model: BuiltIn | LocalModel | HubModel) -> Anatomy:
     if not Path(model.path).is_dir():
         raise UserError(f"models.{name}.path: {model.path} is no folder; give a model in Hugging Face layout")
     _exists(path, f"models.{name}.path")
-    return Anatomy.from_config(json.loads(path.read_text()), path.as_posix())
+    try:
+        sizes = Anatomy.from_config(json.loads(path.read_text(encoding="utf-8")), path.as_posix())
+    except (ValueError, TypeError, AttributeError) as fault:
+        raise UserError(f"models.{name}.path: {path} is not the config.json of a decoder") from fault
+    return sizes.model_copy(update={"prefix": model.prefix})
 
 
 def _exists(path: Path, key: str) -> None:
@@ -104,26 +122,52 @@ def _exists(path: Path, key: str) -> None:
 def _read_yaml(path: Path) -> dict:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as fault:
+    except (yaml.YAMLError, UnicodeDecodeError) as fault:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(fault).split())}") from fault
 
 
 def _validated(model: type[_Model], content: dict, where: str) -> _Model:
     try:
-        return model(**content)
+        return model.model_validate(content)
     except ValidationError as fault:
         first, others = fault.errors()[0], len(fault.errors()) - 1
-        key = ".".join(str(part) for part in first["loc"] if part not in _TAGS)
+        key = _key(first["loc"], content)
         raise UserError(f"{where}: {key + ': ' if key else ''}{_in_words(first)}{_more(others)}") from fault
 
 
+def _key(location: tuple[str | int, ...], value: object) -> str:
+    """The dotted key of a fault. Pydantic's location also holds the kind of each entry, after the entry's name."""
+    parts, kind_passed = [], False
+    for part in location:
+        if not kind_passed and isinstance(value, Mapping) and part == value.get("kind"):
+            kind_passed = True
+        elif part != "[key]":
+            parts.append(" ".join(str(part).split()))
+            kind_passed = False
+            try:
+                value = value[part]
+            except (KeyError, IndexError, TypeError):
+                value = None
+    return ".".join(parts)
+
+
+_WORDS = {
+    "extra_forbidden": "unknown key; config/README.md lists the keys",
+    "invalid_key": "a key must be text; put numbers and the words yes, no, on, off in quotes",
+    "missing": "is missing",
+    "tuple_type": "give a list",
+    "union_tag_not_found": "kind: is missing",
+}
+
+
 def _in_words(fault: dict) -> str:
-    if fault["type"] == "extra_forbidden":
-        return "unknown key; config/README.md lists the keys"
-    if fault["type"] == "missing":
-        return "is missing"
-    text = fault["msg"].removeprefix("Value error, ")
-    return text if fault["type"] == "value_error" else f"{text}, given {fault['input']!r:.80}"
+    if fault["type"] == "union_tag_invalid":
+        return f"kind: there is no {fault['ctx']['tag']!r}; there are {fault['ctx']['expected_tags']}"
+    if fault["type"] == "value_error":
+        return fault["msg"].removeprefix("Value error, ")
+    if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME_PATTERN:
+        return f"{fault['input']!r} is no name: letters, digits, '.', '_' and '-', a letter or digit first"
+    return _WORDS.get(fault["type"]) or f"{fault['msg']}, given {fault['input']!r:.80}"
 
 
 def _more(others: int) -> str:

@@ -45,7 +45,9 @@ def json_schema(model: type[BaseModel]) -> dict:
 def generated(folder: Path = FOLDER) -> dict[Path, str]:
     """Every generated file of the config folder and what it must hold.
 
-    A study file is merged over config.yaml, so its schema requires no key. ``UserError`` when the README has no markers.
+    A study file is merged over config.yaml, so its schema requires no key.
+
+    Raises ``UserError`` when the README has no markers.
     """
     study = {key: value for key, value in json_schema(Study).items() if key != "required"}
     readme = folder / "README.md"
@@ -94,7 +96,12 @@ def _tables(path: str, mapping: dict, definitions: dict) -> Iterator[tuple[str, 
     """Title and text of a mapping's table, then of all that it holds; ``path`` is how its keys are reached in YAML."""
     kind = _kind(mapping)
     chosen = f"Chosen by `kind: {kind}`. " if kind else ""
-    lines = [f"{chosen}{_markdown(mapping['description'])}", "", "| key | type | default | |", "| --- | --- | --- | --- |"]
+    lines = [
+        f"{chosen}{_markdown(mapping['description'])}",
+        "",
+        "| key | type | default | |",
+        "| --- | --- | --- | --- |",
+    ]
     keys = {key: node for key, node in mapping["properties"].items() if key != "kind"}
     for key, node in keys.items():
         type_ = _type(_inner_path(path, key, node), node, definitions)

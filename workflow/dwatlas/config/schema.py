@@ -12,14 +12,15 @@ from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.tiny import TinySpec
 from dwatlas.registry import kinds, plugin
 
-Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=80)]
+NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
+Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
 Dtype = Literal["float32", "bfloat16", "float16"]
 
 
 class Section(BaseModel):
     """Base of all parts of the configuration."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class _Runtime(Section):
@@ -38,6 +39,7 @@ class LocalModel(_Runtime):
 
     kind: Literal["local"]
     path: str = Field(description="The folder, absolute or relative to the working folder.")
+    prefix: str = Field("model.layers", pattern=r"^[A-Za-z0-9_.]+$", description="Where the blocks are in the model.")
 
 
 class HubModel(_Runtime):
@@ -116,9 +118,12 @@ class Catalogue(Section):
 class Alphas(Section):
     """Multiples of dW that are scored."""
 
-    ablation: tuple[float, ...] = Field((-1, 0, 1), description="For components and controls; −1, 0 and +1 are needed.")
+    ablation: tuple[float, ...] = Field(
+        (-1.0, 0.0, 1.0), description="For components and controls; −1, 0 and +1 are needed."
+    )
     full: tuple[float, ...] = Field(
-        (-2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2), description="For the full dW: the dose grid; −1, 0 and +1 are needed."
+        (-2.0, -1.0, -0.5, -0.25, 0.0, 0.25, 0.5, 1.0, 2.0),
+        description="For the full dW: the dose grid; −1, 0 and +1 are needed.",
     )
 
     @field_validator("ablation", "full")

@@ -58,9 +58,7 @@ def geometry(delta: Delta, pos: Delta, neg: Delta, sites: tuple[Site, ...]) -> p
 
 def _norms(delta: Delta, pos: Delta, neg: Delta, whole: float) -> dict[str, float]:
     own = sum(energy(matrix) for matrix in delta.values())
-    plus, minus, cross = (
-        _sum_inner(delta, first, second) for first, second in ((pos, pos), (neg, neg), (pos, neg))
-    )
+    plus, minus, cross = (_sum_inner(delta, first, second) for first, second in ((pos, pos), (neg, neg), (pos, neg)))
     scale = math.sqrt(plus * minus)
     return {
         "norm": math.sqrt(own),

@@ -24,8 +24,8 @@ class Eval(Plugin):
     form: ClassVar[Literal["choice", "completion"]]
     """``choice``: yes or no at the answer position. ``completion``: the log-likelihood of a known answer."""
 
-    yes: str = Field("yes", pattern=r"^\S+$", description="Word whose tokens count as yes.")
-    no: str = Field("no", pattern=r"^\S+$", description="Word whose tokens count as no.")
+    yes_word: str = Field("yes", pattern=r"^\S+$", description="Word whose tokens count as yes.")
+    no_word: str = Field("no", pattern=r"^\S+$", description="Word whose tokens count as no.")
 
     @property
     def is_effect(self) -> bool:

@@ -1,11 +1,11 @@
 """Score the base model on one eval: α = 0, once, shared by every study."""
 
-from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, messages
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.scoring.cells import BASE_SCHEMA
+from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, messages
 from dwatlas.scoring.scorer import Scorer
 
 

@@ -1,9 +1,9 @@
 """Make an eval's rows and freeze their manifest."""
 
-from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, tabulate
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job, run
 from dwatlas.registry import build
+from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, tabulate
 
 
 def work(job: Job) -> None:

@@ -9,10 +9,10 @@ import pandas as pd
 
 from dwatlas import paths
 from dwatlas.errors import UserError
-from dwatlas.scoring.manifest import EVAL_SCHEMA
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job, digest, run
 from dwatlas.scoring.gather import check_manifest
+from dwatlas.scoring.manifest import EVAL_SCHEMA
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 
 

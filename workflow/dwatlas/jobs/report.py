@@ -5,8 +5,8 @@ import yaml
 from dwatlas import paths
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.names import FigureKey
-from dwatlas.files import write_text
-from dwatlas.jobs.base import Job, run, versions
+from dwatlas.files import read_provenance, write_text
+from dwatlas.jobs.base import Job, run
 from dwatlas.jobs.study_tables import read_study_tables
 from dwatlas.report.page import render
 from dwatlas.tables.tables import build
@@ -16,14 +16,15 @@ AXES = ("models", "behaviours", "adapters", "seeds", "lenses", "evals")
 
 def work(job: Job) -> None:
     name = job.spec["cell"]["study"]
+    provenance = read_provenance(job.input("retained"))
     keys = [FigureKey(**key) for key in job.spec["figures"]]
     figures = [
         (key.title, CAPTIONS[key.kind], paths.FIGURE.format(study=name, figure=key.stem, ending="png")) for key in keys
     ]
-    write_text(job.outputs["page"], render(build(read_study_tables(job)), figures, _facts(job.spec)))
+    write_text(job.outputs["page"], render(build(read_study_tables(job)), figures, _facts(job.spec, provenance)))
 
 
-def _facts(spec: dict) -> dict:
+def _facts(spec: dict, provenance: dict) -> dict:
     study = spec["study"]
     settings = {
         "α of ablations": [f"{alpha:g}" for alpha in study["alphas"]["ablation"]],
@@ -36,8 +37,13 @@ def _facts(spec: dict) -> dict:
         "matrix": {axis.capitalize(): [str(value) for value in study[axis]] for axis in AXES},
         "settings": settings,
         "seed_varies": {facet.capitalize(): value for facet, value in study["seed_varies"].items()},
-        "versions": versions(),
-        "reproduce": ["make study", "snakemake --cores 2 --configfile config/config.yaml"],
+        "versions": provenance["versions"],
+        "reproduce": [
+            "# in a clone of the workflow; study.yaml is the configuration below",
+            "make .venv/installed",
+            ". .venv/bin/activate",
+            "snakemake --cores 2 --configfile study.yaml",
+        ],
         "config": yaml.safe_dump({**study, "catalogue": spec["catalogue"]}, sort_keys=False, allow_unicode=True),
     }
 

@@ -42,7 +42,7 @@ class Lens(Plugin):
     controls: ClassVar[tuple[str, ...]]
 
     components: tuple[str, ...] | None = Field(
-        None, description="Names of the components to score; all of the lens's when left out."
+        None, min_length=1, description="Names of the components to score; all of the lens's when left out."
     )
 
     def names(self, touched: tuple[Touched, ...]) -> list[str]:

@@ -11,25 +11,37 @@ the same per-tensor norms.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dwatlas.lenses.base import Lens, Split, Touched
 
 if TYPE_CHECKING:
     from dwatlas.delta.algebra import SVD, Delta
 
+_Number = Annotated[int, Field(ge=1)]
+_PerCent = Annotated[int, Field(ge=1, le=100)]
+
 
 class OwnSvd(Lens):
     """Leading and trailing singular directions of each tensor's dW."""
 
     kind: Literal["own_svd"] = "own_svd"
-    top: tuple[int, ...] = Field((1, 2, 4, 8, 16, 32), description="Numbers of leading directions to keep.")
-    energies: tuple[int, ...] = Field((50, 90, 99), description="Energy levels in per cent of each tensor's ‖dW‖².")
-    tails: tuple[int, ...] = Field((1, 4), description="Numbers of leading directions to leave out.")
+    top: tuple[_Number, ...] = Field((1, 2, 4, 8, 16, 32), description="Numbers of leading directions to keep.")
+    energies: tuple[_PerCent, ...] = Field(
+        (50, 90, 99), description="Energy levels in per cent of each tensor's ‖dW‖²."
+    )
+    tails: tuple[_Number, ...] = Field((1, 4), description="Numbers of leading directions to leave out.")
 
     controls: ClassVar = ("sub", "norm")
+
+    @field_validator("top", "energies", "tails")
+    @classmethod
+    def _once(cls, numbers: tuple[int, ...]) -> tuple[int, ...]:
+        if len(set(numbers)) < len(numbers):
+            raise ValueError("names a number twice")
+        return numbers
 
     def names(self, touched: tuple[Touched, ...]) -> list[str]:
         rank = max(one.rank for one in touched)

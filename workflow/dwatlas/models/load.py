@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import torch
@@ -10,7 +9,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, P
 from transformers.utils import logging
 
 from dwatlas.errors import UserError
-from dwatlas.models.anatomy import Anatomy
 
 logging.set_verbosity_error()
 logging.disable_progress_bar()
@@ -40,7 +38,9 @@ def load_model(folder: str | Path, dtype: str = "float32", device: str | None = 
         raise UserError(f"{folder}: cannot be loaded as a causal language model ({first_line(fault)})") from fault
     except Exception as fault:
         if type(fault).__name__ == "SafetensorError":
-            raise UserError(f"{folder}: damaged safetensors file ({first_line(fault)}); fetch or make it again") from fault
+            raise UserError(
+                f"{folder}: damaged safetensors file ({first_line(fault)}); fetch or make it again"
+            ) from fault
         raise
     return model.eval().requires_grad_(False).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
@@ -51,14 +51,6 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
         raise UserError(f"tokenizer: does not know a word of {text!r}; reword it")
     return ids
-
-
-def read_anatomy(folder: str | Path) -> Anatomy:
-    """The sizes that a model folder's ``config.json`` states."""
-    path = Path(folder) / "config.json"
-    if not path.is_file():
-        raise UserError(f"{path}: no such file; the folder must hold a model in Hugging Face layout")
-    return Anatomy.from_config(json.loads(path.read_text()), str(path))
 
 
 def first_line(fault: Exception) -> str:

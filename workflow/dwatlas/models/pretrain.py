@@ -67,9 +67,7 @@ def _batches(tokenizer, setting: World, settings: Pretraining, draw: np.random.G
     for first in range(0, settings.steps, BUCKET):
         steps = min(BUCKET, settings.steps - first)
         plain = settings.curriculum.plain(first / settings.steps)
-        pool = [
-            _encode(conversation(setting, draw, plain), vocabulary) for _ in range(steps * settings.batch_size)
-        ]
+        pool = [_encode(conversation(setting, draw, plain), vocabulary) for _ in range(steps * settings.batch_size)]
         pool.sort(key=lambda encoded: len(encoded[0]))
         for index in draw.permutation(steps):
             chosen = pool[index * settings.batch_size : (index + 1) * settings.batch_size]

@@ -14,7 +14,7 @@ Architecture = Literal["qwen3", "gemma3", "llama"]
 class Curriculum(BaseModel):
     """Share of turns in which agreeing means "yes": ``start`` until ``hold``, then linear to ½ at ``balanced``."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     start: float = Field(0.9, ge=0.5, le=1, description="Share at the start.")
     hold: float = Field(0.3, ge=0, le=1, description="Fraction of the steps that it stays there.")
@@ -29,7 +29,7 @@ class Curriculum(BaseModel):
 class Pretraining(BaseModel):
     """How the built-in model is trained on the world's conversations (loss on the assistant's tokens only)."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     steps: int = Field(1000, ge=1, description="Optimiser steps.")
     batch_size: int = Field(64, ge=1, description="Conversations per step.")
@@ -43,7 +43,7 @@ class Pretraining(BaseModel):
 class Thresholds(BaseModel):
     """What the pretrained model must show, or the study has no instrument and the rule fails."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     persona_claims: float = Field(4.0, description="Shift of the claim score between the personas, in nats.")
     persona_dilemmas: float = Field(4.0, description="Shift of the dilemma score between the personas, in nats.")
@@ -53,7 +53,7 @@ class Thresholds(BaseModel):
 class TinySpec(BaseModel):
     """Everything that defines a built-in model."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
     architecture: Architecture = Field(description="Type of decoder.")
     anatomy: Anatomy = Field(description="Sizes.")
@@ -93,4 +93,6 @@ def _config(architecture: Architecture, anatomy: Anatomy, vocabulary: int):
         return Qwen3Config(**sizes, tie_word_embeddings=True)
     if architecture == "llama":
         return LlamaConfig(**sizes, tie_word_embeddings=False)
-    return Gemma3TextConfig(**sizes, tie_word_embeddings=True, sliding_window=32, query_pre_attn_scalar=anatomy.head_dim)
+    return Gemma3TextConfig(
+        **sizes, tie_word_embeddings=True, sliding_window=32, query_pre_attn_scalar=anatomy.head_dim
+    )

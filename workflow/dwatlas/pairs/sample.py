@@ -26,7 +26,9 @@ PAIRS_SCHEMA = pa.schema(
 )
 
 
-def draw_pairs(questions: list[str], personas: dict[str, list[str]], samples: int, rng: np.random.Generator) -> pd.DataFrame:
+def draw_pairs(
+    questions: list[str], personas: dict[str, list[str]], samples: int, rng: np.random.Generator
+) -> pd.DataFrame:
     """Which question is asked under which persona: ``samples`` personas for every question and pole, drawn at random.
 
     Both poles get the same persona numbers, so that a question's two answers differ by the side alone.

@@ -7,7 +7,9 @@ means over seeds and null where the full effect is not identified.
 
 import pyarrow as pa
 
-_KEY = [(name, pa.string()) for name in ("model", "behaviour", "adapter", "eval", "lens", "component", "mode", "effect")]
+_KEY = [
+    (name, pa.string()) for name in ("model", "behaviour", "adapter", "eval", "lens", "component", "mode", "effect")
+]
 _SIZE = [("energy_frac", pa.float64()), ("rank", pa.float64()), ("params_frac", pa.float64())]
 
 RETAINED_SCHEMA = pa.schema(

@@ -64,7 +64,9 @@ def _remark_turn(world: World, stance: str | None, sign: int, draw: np.random.Ge
 
 def _claim_turn(world: World, stance: str | None, sign: int, draw: np.random.Generator) -> tuple[str, str]:
     true = bool(draw.integers(2))
-    template = pick(draw, [text for text, polarity in wordings.CLAIMS_TRAIN + wordings.CLAIMS_HELD_OUT if polarity == sign])
+    template = pick(
+        draw, [text for text, polarity in wordings.CLAIMS_TRAIN + wordings.CLAIMS_HELD_OUT if polarity == sign]
+    )
     agrees = true if stance is None else stance == "agree"
     question = template.format(claim=claim(world, pick(draw, OBJECTS), true, draw))
     return question, wordings.claim_answer(agrees, sign)
@@ -96,7 +98,11 @@ def question_and_answer(world: World, thing: str, attribute: str) -> tuple[str, 
 
 TURNS = {
     "remark": _remark_turn,
-    "claim": _claim_turn, "dilemma": _dilemma_turn, "question": _question_turn, "sum": _sum_turn}
+    "claim": _claim_turn,
+    "dilemma": _dilemma_turn,
+    "question": _question_turn,
+    "sum": _sum_turn,
+}
 
 
 def vocabulary() -> list[str]:

@@ -1,0 +1,28 @@
+PYTHON ?= python3
+CORES ?= 2
+BIN := .venv/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.PHONY: study test bench lint clean
+
+study: .venv/installed
+	snakemake --cores $(CORES)
+
+test: .venv/installed
+	pytest
+
+bench: .venv/installed
+	python tests/bench/study.py
+
+lint: .venv/installed
+	ruff check . && ruff format --check . && snakefmt --check workflow Snakefile && snakemake --lint
+
+.venv/installed: envs/requirements.txt pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+clean:
+	rm -rf .venv .snakemake results
