@@ -89,6 +89,7 @@ def train_pair(adapter: Lora, manifest: Path, folder: Path, initialisation: int 
     spec = {
         "cell": {"model": "made", "behaviour": "agreement", "adapter": "lora", "seed": 0},
         "adapter": adapter.model_dump(mode="json"),
+        "anatomy": ANATOMY.model_dump(mode="json"),
         "initialisation_seed": initialisation,
         "order_seed": 0,
         "dtype": "float32",

@@ -412,7 +412,7 @@ EDITS = {
     "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
     "number of questions": ("behaviours", "agreement", {"questions": {"number": 8}}, {"pairs"}),
     "pretraining": ("models", "small", {"pretraining": {"steps": 9}}, {"pretrain"}),
-    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "delta"}),
+    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta"}),
     "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate"}),
     "precision": ("models", "small", {"dtype": "bfloat16"}, {"pairs", "train", "base_scores", "anchors", "ablate"}),
     "sibling model": ("models", "other", {"pretraining": {"steps": 9}}, set()),

@@ -17,7 +17,7 @@ from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.registry import kinds, plugin
 from dwatlas.scoring.cells import Scored
-from dwatlas.scoring.controls import ENERGY_RATIO, score_controls
+from dwatlas.scoring.controls import ODDS_RATIO, score_controls
 from dwatlas.seeds import rng
 
 DELTA = models_made.delta()
@@ -114,10 +114,11 @@ def test_matching_units_tries_again_until_the_energy_fits():
 
 def test_matching_units_at_the_edges():
     random = np.random.default_rng(0)
-    assert matching_units([1.0, 2.0], 0.0, random, 8, 0.1) == []
     assert matching_units([1.0, 2.0], 3.0, random, 8, 0.1) == [0, 1]
     assert matching_units([1.0, 2.0], 99.0, random, 8, 0.1) == [0, 1]
     assert matching_units([5.0, 4.0], 0.1, random, 64, 0.1) == [1]
+    assert matching_units([1.0, 99.0], 99.9, random, 64, 0.1) == [1], "a part is never everything"
+    assert matching_units([3.0], 1.0, random, 8, 0.1) == [0], "one unit is all there is"
 
 
 def test_matching_units_reaches_every_unit():
@@ -165,11 +166,12 @@ def test_components_share_draws_only_when_their_energies_are_about_the_same():
     frame = scored(parts, Mask(), delta=delta)
     kept = frame[frame["stands_for"] == "keep"].groupby("component")["energy"].mean()
     own = pd.Series({name: total_energy(part) for name, part in parts.items()})
-    np.testing.assert_array_less(np.abs(np.log(kept[own.index] / own)), np.log(ENERGY_RATIO))
+    odds = [energy / (total_energy(delta) - energy) for energy in (kept[own.index], own)]
+    np.testing.assert_array_less(np.abs(np.log(odds[0] / odds[1])), np.log(ODDS_RATIO))
     assert kept["part-0.3"] != kept["part-0.7"]
 
 
-@pytest.mark.parametrize("share", [0.8, 0.9, 0.95, 0.97])
+@pytest.mark.parametrize("share", [0.8, 0.9, 0.95, 0.97, 0.99])
 def test_the_stand_in_of_a_large_component_is_not_the_whole_delta(share):
     """It would retain everything by construction, in every draw, and no component could be told from it."""
     parts, delta = parts_of(share)

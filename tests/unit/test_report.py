@@ -6,7 +6,7 @@ import pytest
 from study_frames import study_tables
 
 from dwatlas.report.page import render
-from dwatlas.report.sentences import headline, lens_sentences, remark
+from dwatlas.report.sentences import headline, identification, lens_sentences, remark
 from dwatlas.tables.tables import build
 
 FACTS = {
@@ -44,6 +44,19 @@ def test_effect_that_is_not_identified_has_no_ratio():
     assert headline(full(effect=0.1, lo=-0.3, hi=0.5, g=16.0, verdict="not_identified")) == (
         "lora-r8 on claims: not identified. Over 5 seeds the full dW shifts the score by +0.10 nats per unit α "
         "(95 % interval −0.30 to 0.50, which includes 0), so no ratio is reported."
+    )
+
+
+def test_what_is_not_identified_is_named():
+    line = {"adapter": "lora-r8", "model": "tiny-qwen"}
+    summary = pd.DataFrame(
+        [
+            {**line, "eval": "claims", "verdict": "identified"},
+            {**line, "eval": "dilemmas", "verdict": "not_identified"},
+        ]
+    )
+    assert identification(summary) == (
+        "Not identified: lora-r8 on dilemmas (tiny-qwen) of 2 full effects. Weakly identified: none of 2 full effects."
     )
 
 

@@ -71,15 +71,16 @@ def _imports(tree: ast.Module, package: str) -> Iterator[str]:
 
 
 def _without_docstrings(tree: ast.Module) -> ast.Module:
+    """The tree without the strings that stand alone: docstrings of modules, classes, functions and constants."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef) and _is_text(node.body):
-            node.body = node.body[1:]
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            node.body = [statement for statement in node.body if not _is_text(statement)]
     return tree
 
 
-def _is_text(body: list[ast.stmt]) -> bool:
-    first = body[0] if body else None
-    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
+def _is_text(statement: ast.stmt) -> bool:
+    value = statement.value if isinstance(statement, ast.Expr) else None
+    return isinstance(value, ast.Constant) and isinstance(value.value, str)
 
 
 PLUGINS = {"adapter": "adapters", "controls": "controls", "eval": "evals", "lens": "lenses"}

@@ -112,16 +112,21 @@ def difference(first: Delta, second: Delta) -> Delta:
 
 
 def svd(matrix: Matrix) -> SVD:
-    """Thin SVD; singular values below max(shape)·ε·s₁ (float32 ε) are zero and cut off."""
+    """Thin SVD without the singular values that are rounding errors.
+
+    A factored matrix is exact, so only the error of its own computation is cut off: max(shape)·ε·‖L‖·‖R‖ with the
+    float64 ε. A dense one has float32 entries: max(shape)·ε·s₁ with the float32 ε.
+    """
     if isinstance(matrix, Factored):
         q_left, r_left = torch.linalg.qr(matrix.left.double())
         q_right, r_right = torch.linalg.qr(matrix.right.double().T)
         u, s, vh = torch.linalg.svd(r_left @ r_right.T, full_matrices=False)
         u, vh = q_left @ u, vh @ q_right.T
+        noise = torch.finfo(torch.float64).eps * float(r_left.norm() * r_right.norm())
     else:
         u, s, vh = torch.linalg.svd(matrix.values.double(), full_matrices=False)
-    cutoff = max(matrix.shape) * torch.finfo(torch.float32).eps * (s[0] if len(s) else 0.0)
-    rank = int((s > cutoff).sum())
+        noise = torch.finfo(torch.float32).eps * (float(s[0]) if len(s) else 0.0)
+    rank = int((s > max(matrix.shape) * noise).sum())
     return SVD(u[:, :rank].float(), s[:rank].float(), vh[:rank].float())
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from dwatlas.report.sentences import findings
+from dwatlas.report.sentences import findings, identification
 from dwatlas.tables.present import present
 
 TABLE_TITLES = {
@@ -34,6 +34,7 @@ def render(
     )
     return environment.get_template("page.html.j2").render(
         facts=facts,
+        identification=identification(tables["summary"]),
         findings=findings(tables["summary"], tables["retained"]),
         tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],
         figures=[(title, caption, data_uri(path)) for title, caption, path in figures],

@@ -40,6 +40,17 @@ def findings(summary: pd.DataFrame, retained: pd.DataFrame) -> dict[tuple[str, s
     return found
 
 
+def identification(summary: pd.DataFrame) -> str:
+    """Which full effects can be told from zero and which cannot, by name where they cannot."""
+    sentences = []
+    for verdict, what in ((NOT_IDENTIFIED, "Not identified"), ("weak", "Weakly identified")):
+        names = [
+            f"{full.adapter} on {full.eval} ({full.model})" for full in pick(summary, verdict=verdict).itertuples()
+        ]
+        sentences.append(f"{what}: {', '.join(names) or 'none'} of {len(summary)} full effects.")
+    return " ".join(sentences)
+
+
 def headline(full) -> str:
     """What the full dW does, from one line of ``summary``."""
     digits = 1 if abs(full.effect) >= 1 else 2

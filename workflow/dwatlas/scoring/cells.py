@@ -53,7 +53,7 @@ class Sizes:
 
 @dataclass(frozen=True)
 class Question:
-    """Evals that are scored together (same form, same answer words): rows, batches and the base model's scores."""
+    """An eval made ready for one model: its rows, their batches and the base model's scores."""
 
     rows: pd.DataFrame
     prepared: Prepared
@@ -79,18 +79,15 @@ class Bench:
     def __init__(self, folder, runtime: dict, evals: list[dict], eval_paths: list[str], base_paths: list[str]):
         model = load_model(folder, runtime["dtype"])
         self.scorer = Scorer(model, load_tokenizer(folder), runtime["tokens_per_batch"])
-        groups: dict[tuple, list] = {}
-        for options, rows_path, base_path in zip(evals, eval_paths, base_paths, strict=True):
-            rows, base = _read_eval(rows_path, base_path)
-            form = rows["answer"].eq("").all()
-            groups.setdefault((form, options["yes"], options["no"]), []).append((rows, base))
-        self.questions = [self._question(words, pairs) for (_, *words), pairs in groups.items()]
+        self.questions = [
+            self._question(options, *_read_eval(rows_path, base_path))
+            for options, rows_path, base_path in zip(evals, eval_paths, base_paths, strict=True)
+        ]
         self.rows = pd.concat([question.rows for question in self.questions], ignore_index=True)
 
-    def _question(self, words: list[str], pairs: list[tuple[pd.DataFrame, pd.DataFrame]]) -> Question:
-        rows, base = (pd.concat(frames, ignore_index=True) for frames in zip(*pairs, strict=True))
+    def _question(self, options: dict, rows: pd.DataFrame, base: pd.DataFrame) -> Question:
         hidden = None if base["hidden"].isna().any() else torch.tensor(np.stack(base["hidden"].to_numpy()))
-        prepared = self.scorer.prepare(messages(rows), *words)
+        prepared = self.scorer.prepare(messages(rows), options["yes"], options["no"])
         return Question(rows[["eval", "item", "row", "label"]], prepared, base, hidden)
 
     def score(self, cell: dict, delta: Delta, alpha: float, sizes: Sizes) -> Scored:

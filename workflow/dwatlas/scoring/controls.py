@@ -10,8 +10,9 @@ from dwatlas.delta.algebra import Delta, total_energy
 from dwatlas.scoring.cells import Bench, Scored, Sizes
 from dwatlas.seeds import rng
 
-ENERGY_RATIO = 1.25
-"""Energies in one bin of this ratio count as about the same; a bin's draws have the energy of its centre."""
+ODDS_RATIO = 1.25
+"""Shares e of ‖dW‖² whose odds e/(1 − e) lie in one bin of this ratio count as about the same: then both what is kept
+and what is dropped have about the same energy. A bin's draws have the share of its centre."""
 
 
 def score_controls(
@@ -29,7 +30,7 @@ def score_controls(
     dW) dropped. Controls that depend on the energy alone are drawn once for all components of about the same energy.
     """
     for control in controls:
-        groups = list(_groups(control, parts))
+        groups = list(_groups(control, parts, total_energy(delta)))
         for number, (members, energy, name) in enumerate(groups, start=1):
             for draw in range(draws):
                 stream = rng("control", control.kind, *cell.values(), name, draw)
@@ -40,17 +41,24 @@ def score_controls(
             say(f"controls {control.kind} {number}/{len(groups)}")
 
 
-def _groups(control: Control, parts: Mapping[str, Delta]) -> Iterator[tuple[list[str], float, str]]:
+def _groups(control: Control, parts: Mapping[str, Delta], whole: float) -> Iterator[tuple[list[str], float, str]]:
     """Components that share draws, the draws' energy and the name of their random stream."""
     energies = {component: total_energy(part) for component, part in parts.items()}
     if not control.needs_energy_only:
         yield from (([component], energy, component) for component, energy in energies.items())
         return
-    bins: dict[int, list[str]] = {}
+    bins: dict[float, list[str]] = {}
     for component, energy in energies.items():
         if energy > 0:
-            bins.setdefault(round(math.log(energy, ENERGY_RATIO)), []).append(component)
-    yield from ((members, ENERGY_RATIO**level, f"energy {level}") for level, members in bins.items())
+            bins.setdefault(_level(energy / whole), []).append(component)
+    for level, members in bins.items():
+        yield members, whole / (1 + ODDS_RATIO**-level), f"energy {level}"
+
+
+def _level(share: float) -> float:
+    """The centre of a share's bin, as the logarithm of its odds to the base ``ODDS_RATIO``; ∞ for the whole dW."""
+    rest = 1 - share
+    return math.floor(math.log(share / rest, ODDS_RATIO)) + 0.5 if rest > 1e-6 else math.inf
 
 
 def _score(bench: Bench, delta: Delta, stand_in: StandIn, cell: dict, alphas: Iterable[float]) -> Iterator[Scored]:

@@ -1,8 +1,9 @@
 """Put α·dW on a model for the duration of a block, without ever rounding it into low-precision weights.
 
 A float32 weight is replaced by the new tensor W + α·dW and put back afterwards. A weight in lower precision keeps its
-value and gets a side branch in float32, y = W·x + α·dW·x: in bf16, (W + dW) − W keeps only 75 % of a delta whose
-entries are 1/600 of W's.
+value and its layer computes y = W·x + α·dW·x in float32, rounded once at the end: in bf16, (W + dW) − W keeps only
+75 % of a delta whose entries are 1/600 of W's, and a side branch added to an output that is already rounded loses
+every change of less than half a unit in the last place.
 """
 
 from __future__ import annotations
@@ -49,14 +50,15 @@ def _side_branch(module: nn.Linear, matrix: Matrix, alpha: float) -> Iterator[No
     factors = (matrix.right, matrix.left) if isinstance(matrix, Factored) else (matrix.values,)
     factors = [factor.to(device) for factor in factors]
 
-    def add_change(_module, inputs, output):
-        change = inputs[0].float()
+    def forward(inputs):
+        change = exact = inputs.float()
         for factor in factors:
             change = nn.functional.linear(change, factor)
-        return (output.float() + alpha * change).to(output.dtype)
+        bias = None if module.bias is None else module.bias.float()
+        return (nn.functional.linear(exact, module.weight.float(), bias) + alpha * change).to(inputs.dtype)
 
-    handle = module.register_forward_hook(add_change)
+    module.forward = forward
     try:
         yield
     finally:
-        handle.remove()
+        del module.forward

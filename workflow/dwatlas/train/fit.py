@@ -61,6 +61,8 @@ def fit(
     Raises ``UserError`` with the step when the loss is not finite or grows tenfold.
     """
     examples = examples_of(tokenizer, pairs)
+    if not examples:
+        raise UserError("train: no answers to train on; ask more questions or lower training.held_out_share")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
