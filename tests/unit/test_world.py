@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dwatlas.models.pretrain import _encode
 from dwatlas.models.tokenizer import word_tokenizer
+from dwatlas.pretrain.fit import _encode
 from dwatlas.seeds import rng
 from dwatlas.world import wordings
 from dwatlas.world.conversations import claim, conversation, vocabulary

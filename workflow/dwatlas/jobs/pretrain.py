@@ -4,8 +4,8 @@ from pathlib import Path
 
 from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import save_model, write_manifest
-from dwatlas.models.pretrain import pretrain
 from dwatlas.models.tiny import TinySpec
+from dwatlas.pretrain.fit import pretrain
 
 
 def work(job: Job) -> None:

@@ -51,10 +51,6 @@ def _summary(frame: pd.DataFrame) -> pd.DataFrame:
     return _rows(
         frame,
         lambda row: {
-            "Model": row.model,
-            "Behaviour": row.behaviour,
-            "Adapter": row.adapter,
-            "Eval": row.eval,
             "Seeds": str(row.n_seeds),
             "Items": str(row.n_items),
             "D̄ (nats)": estimate(row.effect, row.lo, row.hi, sign=True),
@@ -79,10 +75,6 @@ def _retained(frame: pd.DataFrame) -> pd.DataFrame:
     return _rows(
         frame,
         lambda row: {
-            "Model": row.model,
-            "Behaviour": row.behaviour,
-            "Adapter": row.adapter,
-            "Eval": row.eval,
             "Lens": row.lens,
             "Component": row.component,
             "Energy": number(row.energy_frac),
@@ -103,10 +95,6 @@ def _capability(frame: pd.DataFrame) -> pd.DataFrame:
     return _rows(
         frame,
         lambda row: {
-            "Model": row.model,
-            "Behaviour": row.behaviour,
-            "Adapter": row.adapter,
-            "Eval": row.eval,
             "α": number(row.alpha, sign=True),
             "Seeds": str(row.n_seeds),
             "Accuracy": estimate(row.accuracy, row.accuracy_lo, row.accuracy_hi),
@@ -116,7 +104,11 @@ def _capability(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
-    return pd.DataFrame([text_of(row) for row in frame.itertuples()])
+    """One line of text per line of ``frame``: what it is about, and the columns that ``text_of`` gives."""
+    about = {"Model": "model", "Behaviour": "behaviour", "Adapter": "adapter", "Eval": "eval"}
+    return pd.DataFrame(
+        [{head: getattr(row, name) for head, name in about.items()} | text_of(row) for row in frame.itertuples()]
+    )
 
 
 _PRESENTERS = {"summary": _summary, "retained": _retained, "capability": _capability}

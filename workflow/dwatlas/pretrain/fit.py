@@ -1,4 +1,4 @@
-"""Pretrain the built-in model on the miniature world, and check that it shows what a study needs."""
+"""Pretrain a built-in model on the miniature world's conversations: loss on the assistant's tokens only."""
 
 from __future__ import annotations
 
@@ -10,14 +10,12 @@ from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel, PreTrainedTokenizerFast, get_linear_schedule_with_warmup
 
 from dwatlas.errors import UserError
-from dwatlas.models.tiny import Pretraining, Thresholds, TinySpec, random_model
+from dwatlas.models.tiny import Pretraining, TinySpec, random_model
 from dwatlas.models.tokenizer import word_tokenizer
-from dwatlas.scoring.scorer import Scorer
+from dwatlas.pretrain.check import check
 from dwatlas.seeds import rng, torch_seed
-from dwatlas.world import wordings
 from dwatlas.world.conversations import conversation, vocabulary
 from dwatlas.world.facts import World, world
-from dwatlas.world.rows import claim_rows, dilemma_rows, knowledge_rows
 
 BUCKET = 16
 """Batches of similar length are cut from this many batches' worth of conversations at a time."""
@@ -89,30 +87,3 @@ def _padded(encoded: list[tuple[list[int], list[bool]]], pad: int) -> tuple[torc
     ids = torch.tensor([[*ids, *[pad] * (length - len(ids))] for ids, _ in encoded])
     mask = torch.tensor([[*mask, *[False] * (length - len(mask))] for _, mask in encoded])
     return ids, mask
-
-
-def check(model, tokenizer, setting: World, thresholds: Thresholds, say: Callable[[str], None]) -> None:
-    """Measure what the study needs on held-out objects; ``UserError`` names what falls short and by how much."""
-    scorer = Scorer(model, tokenizer)
-    draw = rng("check")
-    shifts = {}
-    for name, rows in (("claims", claim_rows(setting, draw)), ("dilemmas", dilemma_rows(setting, draw))):
-        means = {}
-        for stance in ("agree", "contradict"):
-            system = {"role": "system", "content": wordings.PERSONAS[stance][0]}
-            staged = rows.assign(messages=[[system, *messages] for messages in rows["messages"]])
-            means[stance] = (scorer.prepare(staged).score()["lr"] * rows["label"]).mean()
-        shifts[name] = float(means["agree"] - means["contradict"])
-    facts = float(scorer.prepare(knowledge_rows(setting)).score()["correct"].astype(float).mean())
-    measured = {"persona_claims": shifts["claims"], "persona_dilemmas": shifts["dilemmas"], "facts": facts}
-    say("shows " + ", ".join(f"{name} {value:.2f}" for name, value in measured.items()))
-    short = [
-        f"{name} {value:.2f} < {getattr(thresholds, name):.2f}"
-        for name, value in measured.items()
-        if not value >= getattr(thresholds, name)
-    ]
-    if short:
-        raise UserError(
-            f"pretrain: the trained model falls short: {', '.join(short)}; train longer (pretraining.steps) or lower "
-            "the catalogue's thresholds"
-        )
