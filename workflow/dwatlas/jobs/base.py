@@ -7,6 +7,7 @@ import hashlib
 import importlib.metadata
 import json
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +68,7 @@ def digest(paths: list[str]) -> str:
 
 def run(work: Callable[[Job], None]) -> None:
     """Parse the command line, run ``work`` and exit: 0 when done, 2 after a one-line error of the user's to mend."""
+    warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # between libraries, not for users
     parser = argparse.ArgumentParser(description=sys.modules[work.__module__].__doc__)
     parser.add_argument("--spec", required=True, type=json.loads, help="canonical JSON of the config that it uses")
     parser.add_argument("--code", required=True, help="code fingerprint that the job was planned with")
