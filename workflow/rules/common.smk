@@ -2,8 +2,6 @@ import sys
 from pathlib import Path
 from shlex import quote
 
-from snakemake.exceptions import WorkflowError
-
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))}; ")
@@ -18,7 +16,7 @@ from dwatlas.tables.names import TABLES
 try:
     PLAN = Plan(config, WORKFLOW.parent / "config" / "catalogue")
 except UserError as error:
-    raise WorkflowError(str(error))
+    sys.exit(f"config error: {error}")
 
 
 wildcard_constraints:
