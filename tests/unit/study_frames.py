@@ -18,8 +18,8 @@ FULL = {("lora-r1", "claims"): (-4.2, 0.5), ("lora-r8", "claims"): (-5.9, 1.4)} 
     (adapter, "dilemmas"): (0.1, 0.4) for adapter in ADAPTERS
 }
 ENERGY = {
-    "layers": {"layer-0": 0.1, "layer-1": 0.2, "layer-2": 0.45, "layer-3": 0.25, "thirds-early": 0.1,
-               "thirds-middle": 0.65, "thirds-late": 0.25},
+    "layers": {"layer-0": 0.1, "layer-1": 0.2, "layer-2": 0.45, "layer-3": 0.25, "band-1-of-3": 0.1,
+               "band-2-of-3": 0.65, "band-3-of-3": 0.25},
     "modules": {"attention": 0.35, "mlp": 0.65, "q_proj": 0.05, "k_proj": 0.04, "v_proj": 0.12, "o_proj": 0.14,
                 "gate_proj": 0.2, "up_proj": 0.25, "down_proj": 0.2, "read": 0.66, "write": 0.34},
     "own_svd": {"top-1": 0.5, "top-2": 0.68, "top-4": 0.84, "top-8": 0.95, "energy-50": 0.52, "energy-90": 0.91,

@@ -56,7 +56,7 @@ def test_study_without_capability_evals_has_an_empty_capability_table(tmp_path):
 
 def test_components_are_ordered_as_people_count():
     assert natural(["top-16", "top-2", "layer-10", "layer-9"]) == ["layer-9", "layer-10", "top-2", "top-16"]
-    assert natural(["thirds-late", "thirds-early", "thirds-middle"])[1] == "thirds-middle"
+    assert natural(["write", "read", "attention"]) == ["attention", "read", "write"]
     assert natural(["lora-r16", "lora-r8", "lora-r1"]) == ["lora-r1", "lora-r8", "lora-r16"]
     assert (stem("layer-3"), stem("q_proj")) == ("layer", "q_proj")
 

@@ -102,8 +102,8 @@ def _tidy(frame: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
 
 
 def component_names(data: pd.DataFrame) -> list[str]:
-    """The components in the order of ``data``."""
-    return list(dict.fromkeys(data.loc[data["mode"] != "full", "component"]))
+    """All components that any adapter has, in natural order."""
+    return natural(data.loc[data["mode"] != "full", "component"])
 
 
 def goes_beyond(lines: pd.DataFrame, limits: tuple[float, float]) -> bool:

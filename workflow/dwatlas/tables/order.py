@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-RANKED_WORDS = ("early", "middle", "late", "attention", "mlp", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
+RANKED_WORDS = ("attention", "mlp", "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj",
                 "up_proj", "down_proj", "read", "write")  # fmt: skip
 
 
 def natural(names: Iterable[str]) -> list[str]:
-    """Unique names so that ``top-2`` comes before ``top-16`` and ``thirds-early`` before ``thirds-middle``."""
+    """Unique names so that ``top-2`` comes before ``top-16`` and ``read`` before ``write``."""
     return sorted(dict.fromkeys(names), key=_key)
 
 
