@@ -67,7 +67,7 @@ def digest(paths: list[str]) -> str:
 
 
 def run(work: Callable[[Job], None]) -> None:
-    """Parse the command line, run ``work`` and exit: 0 when done, 2 after a one-line error of the user's to mend."""
+    """Parse the command line, run ``work`` and exit: 0 when done, 1 after a one-line error of the user's to mend."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # between libraries, not for users
     parser = argparse.ArgumentParser(description=sys.modules[work.__module__].__doc__)
     parser.add_argument("--spec", required=True, type=json.loads, help="canonical JSON of the config that it uses")
