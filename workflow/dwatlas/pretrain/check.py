@@ -35,6 +35,6 @@ def check(model, tokenizer, setting: World, thresholds: Thresholds, say: Callabl
     ]
     if short:
         raise UserError(
-            f"pretrain: the trained model falls short: {', '.join(short)}; train longer (pretraining.steps) or lower "
+            f"the trained model falls short: {', '.join(short)}; train longer (pretraining.steps) or lower "
             "the catalogue's thresholds"
         )

@@ -54,7 +54,7 @@ def _train(model, tokenizer, setting: World, settings: Pretraining, seed: int, s
         optimiser.step()
         schedule.step()
         if not torch.isfinite(loss):
-            raise UserError(f"pretrain: loss is {loss.item()} at step {step}; lower pretraining.learning_rate")
+            raise UserError(f"loss is {loss.item()} at step {step}; lower pretraining.learning_rate")
         if step % max(settings.steps // 20, 1) == 0 or step == settings.steps - 1:
             say(f"step {step + 1}/{settings.steps}, loss {loss.item():.3f}")
 

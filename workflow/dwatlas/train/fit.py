@@ -18,8 +18,9 @@ from dwatlas.errors import UserError
 from dwatlas.models.load import encode
 
 TRAIN_SCHEMA = pa.schema([("step", pa.int32()), ("split", pa.string()), ("loss", pa.float32())])
-DIVERGED = 10.0
-"""Training fails when the loss exceeds this many times its first value."""
+DIVERGED, COLLAPSED = 10.0, 1.5
+"""Training fails when the loss of a step exceeds its first value this many times, or the mean loss of the last quarter
+of the steps does: a model that was driven into a corner answers like a uniform guess, at a finite loss."""
 
 Example = tuple[list[int], int]
 """Token ids of prompt and answer, and how many of them are the prompt's."""
@@ -62,7 +63,7 @@ def fit(
     """
     examples = examples_of(tokenizer, pairs)
     if not examples:
-        raise UserError("train: no answers to train on; ask more questions or lower training.held_out_share")
+        raise UserError("no answers to train on; ask more questions or lower training.held_out_share")
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
@@ -74,7 +75,7 @@ def fit(
         value = loss.item()
         first = value if first is None else first
         if not math.isfinite(value) or value > DIVERGED * max(first, 1.0):
-            raise UserError(f"train: loss is {value:.4g} at step {step}; lower training.learning_rate")
+            raise UserError(f"loss is {value:.4g} at step {step}; lower training.learning_rate")
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
@@ -83,10 +84,15 @@ def fit(
         log.append({"step": step, "split": "train", "loss": value})
         if step % max(settings.steps // 4, 1) == 0:
             say(f"step {step}/{settings.steps}, loss {value:.3f}")
+    late = np.mean([line["loss"] for line in log[-max(settings.steps // 4, 1) :]])
+    if late > COLLAPSED * max(first, 1.0):
+        raise UserError(
+            f"loss rose from {first:.4g} to {late:.4g} at step {settings.steps}; lower training.learning_rate"
+        )
     model.eval()
     final = held_out_loss(model, tokenizer, held_out, settings.batch_size)
     if len(held_out) and not math.isfinite(final):
-        raise UserError(f"train: held-out loss is {final} at step {settings.steps}; lower training.learning_rate")
+        raise UserError(f"held-out loss is {final} at step {settings.steps}; lower training.learning_rate")
     return pd.DataFrame([*log, {"step": settings.steps, "split": "held_out", "loss": final}])
 
 
