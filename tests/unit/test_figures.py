@@ -11,7 +11,7 @@ from dwatlas.figures import dose, energy, forest, map
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.catalogue import FIGURES, render
 from dwatlas.figures.labels import spread
-from dwatlas.figures.names import FORMATS, KINDS, FigureKey, figure_keys, figure_stems
+from dwatlas.figures.names import FORMATS, KINDS, FigureKey, figure_keys
 from dwatlas.figures.ratios import ratios
 from dwatlas.figures.save import save
 from dwatlas.figures.style import colours
@@ -41,9 +41,10 @@ def test_every_kind_has_a_module_and_a_caption():
 
 def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     cells = [("m", "b", ["claims", "dilemmas"], ["layers"])]
-    assert figure_stems(cells)[0] == "forest.m.b.claims.layers"
-    assert figure_stems(cells)[-1] == "dose.m.b"
-    assert len(set(figure_stems(cells))) == 7
+    stems = [key.stem for key in figure_keys(cells)]
+    assert stems[0] == "forest.m.b.claims.layers"
+    assert stems[-1] == "dose.m.b"
+    assert len(set(stems)) == 7
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
 
 

@@ -52,8 +52,3 @@ def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) 
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys.append(FigureKey("dose", model, behaviour))
     return keys
-
-
-def figure_stems(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) -> list[str]:
-    """File names without ending, in the order of ``figure_keys``."""
-    return [key.stem for key in figure_keys(cells)]
