@@ -34,9 +34,9 @@ def tokenizer():
     return word_tokenizer(vocabulary())
 
 
-def model(architecture: str = "qwen3"):
+def model(architecture: str = "qwen3", anatomy: Anatomy = ANATOMY):
     """A new random model with grouped-query attention."""
-    made = random_model(architecture, ANATOMY, len(tokenizer()), seed=1)
+    made = random_model(architecture, anatomy, len(tokenizer()), seed=1)
     with torch.no_grad():
         for parameter in made.parameters():
             if parameter.ndim == 2:

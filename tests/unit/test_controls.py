@@ -130,9 +130,11 @@ def test_matching_units_reaches_every_unit():
 class Recorder:
     """Stands in for the bench: notes the energy and the tensors of what is scored."""
 
-    def score(self, cell, delta, alpha, sizes):
-        seen = {"alpha": alpha, "energy": total_energy(delta), "tensors": " ".join(sorted(delta))}
-        return Scored(cell | seen, pd.DataFrame())
+    def score(self, cells):
+        for cell in cells:
+            delta = cell.edit.delta
+            seen = {"alpha": cell.edit.alpha, "energy": total_energy(delta), "tensors": " ".join(sorted(delta))}
+            yield Scored(cell.names | seen, pd.DataFrame())
 
 
 def scored(parts, control, draws=2, delta=DELTA, seed=0) -> pd.DataFrame:

@@ -19,7 +19,7 @@ from dwatlas.delta.store import read_delta, write_delta
 from dwatlas.errors import UserError
 from dwatlas.files import read_tensors, write_tensors
 from dwatlas.models.load import load_model
-from dwatlas.scoring.steer import steered
+from dwatlas.scoring.steer import Edit, steered
 
 TRAINING = Training(steps=4, batch_size=8, learning_rate=0.05, warmup_steps=1)
 METHODS = {
@@ -71,7 +71,7 @@ def test_one_poles_change_gives_the_checkpoints_own_logits(trained):
     plain = logits(base)
     for pole in ("pos", "neg"):
         own = logits(PeftModel.from_pretrained(load_model(folder), poles[pole]).eval())
-        with steered(base, adapter.change(poles[pole], ANATOMY), 1.0):
+        with steered(base, [Edit(adapter.change(poles[pole], ANATOMY), 1.0)]):
             torch.testing.assert_close(logits(base), own, atol=1e-4, rtol=0)
         assert (own - plain).abs().max() > 0.1
 
@@ -88,7 +88,7 @@ def test_base_and_alpha_delta_give_pefts_logits_of_the_combined_adapter(trained,
             module.scaling["both"] = 1.0  # the scales are in the factors; PEFT multiplies by rsLoRA's √r once more
     base = load_model(folder)
     delta = algebra.difference(*(adapter.change(poles[pole], ANATOMY) for pole in ("pos", "neg")))
-    with steered(base, delta, alpha):
+    with steered(base, [Edit(delta, alpha)]):
         torch.testing.assert_close(logits(base), logits(combined), atol=1e-4, rtol=0)
 
 

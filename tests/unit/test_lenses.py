@@ -17,7 +17,7 @@ from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.registry import kinds, plugin
 from dwatlas.scoring.scorer import Scorer
-from dwatlas.scoring.steer import steered
+from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng
 from dwatlas.train.fit import fit
 
@@ -153,11 +153,8 @@ def test_layers_finds_an_adapter_that_was_trained_on_one_layer_only():
     prepared = Scorer(base, models_made.tokenizer()).prepare(rows)
 
     def effect(part) -> float:
-        scores = []
-        for alpha in (1.0, -1.0):
-            with steered(base, part, alpha):
-                scores.append(prepared.score()["lr"].mean())
-        return float(scores[0] - scores[1]) / 2
+        up, down = (scores["lr"].mean() for scores in prepared.score([Edit(part, 1.0), Edit(part, -1.0)]))
+        return float(up - down) / 2
 
     full = effect(delta)
     assert abs(full) > 0.1

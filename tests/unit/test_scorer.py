@@ -1,25 +1,27 @@
 """The scorer against plain computations, and weight edits that leave no trace."""
 
+from dataclasses import replace
+
 import models_made
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from models_made import ANATOMY, ARCHITECTURES
+from models_made import ARCHITECTURES
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from dwatlas.delta.algebra import Dense, Factored, total_energy
+from dwatlas.delta.algebra import Factored, total_energy
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import base_scores
 from dwatlas.jobs.base import Job
 from dwatlas.scoring.answers import answer_tokens
-from dwatlas.scoring.cells import Bench, Sizes
+from dwatlas.scoring.cells import Bench, Cell, Sizes
 from dwatlas.scoring.manifest import EVAL_SCHEMA, messages, tabulate
 from dwatlas.scoring.scorer import METRICS, Scorer
-from dwatlas.scoring.steer import steered
+from dwatlas.scoring.steer import Edit, steered
 from dwatlas.seeds import rng
 from dwatlas.world.facts import world
 from dwatlas.world.rows import dilemma_rows, knowledge_rows
@@ -57,7 +59,7 @@ def plain_logp(model, text: str) -> torch.Tensor:
 
 def test_choices_equal_a_plain_computation_without_batches_or_padding(model):
     rows = long_rows()
-    scores = Scorer(model, TOKENIZER).prepare(rows).score()
+    scores = Scorer(model, TOKENIZER).prepare(rows).score()[0]
     assert list(scores.columns) == METRICS
     last = torch.stack([plain_logp(model, text_of(chat))[-1] for chat in rows["messages"]])
     expected = {"logp_yes": last[:, YES], "logp_no": last[:, NO], "lr": last[:, YES] - last[:, NO]}
@@ -70,16 +72,16 @@ def test_choices_equal_a_plain_computation_without_batches_or_padding(model):
 
 def test_scores_do_not_depend_on_what_else_is_in_the_batch(model):
     rows = long_rows()
-    together = Scorer(model, TOKENIZER).prepare(rows).score()["lr"]
-    alone = Scorer(model, TOKENIZER, tokens_per_batch=1).prepare(rows).score()["lr"]
-    turned = Scorer(model, TOKENIZER, 500).prepare(rows[::-1].reset_index(drop=True)).score()["lr"][::-1]
+    together = Scorer(model, TOKENIZER).prepare(rows).score()[0]["lr"]
+    alone = Scorer(model, TOKENIZER, tokens_per_batch=1).prepare(rows).score()[0]["lr"]
+    turned = Scorer(model, TOKENIZER, 500).prepare(rows[::-1].reset_index(drop=True)).score()[0]["lr"][::-1]
     np.testing.assert_allclose(together, alone, atol=1e-5)
     np.testing.assert_allclose(together, turned.to_numpy(), atol=1e-5)
 
 
 def test_a_prefill_moves_the_answer_position(qwen):
     rows = ROWS.head(2).assign(prefill=["", " i think"])
-    scores = Scorer(qwen, TOKENIZER).prepare(rows).score()["logp_yes"]
+    scores = Scorer(qwen, TOKENIZER).prepare(rows).score()[0]["logp_yes"]
     texts = [text_of(chat, prefill) for chat, prefill in zip(rows["messages"], rows["prefill"], strict=True)]
     expected = [plain_logp(qwen, text)[-1, YES].item() for text in texts]
     np.testing.assert_allclose(scores, expected, atol=1e-5)
@@ -90,9 +92,10 @@ def test_kl_to_base_is_the_plain_formula_and_zero_without_an_edit(model):
     base, hidden = prepared.base()
     np.testing.assert_allclose(base["kl_base"], 0, atol=1e-7)
     before = torch.stack([plain_logp(model, text_of(chat))[-1] for chat in ROWS["messages"]])
-    with steered(model, models_made.delta(), 1.0):
+    edits = [Edit(models_made.delta(), 1.0)]
+    [scores] = prepared.score(edits, hidden)
+    with steered(model, edits):
         after = torch.stack([plain_logp(model, text_of(chat))[-1] for chat in ROWS["messages"]])
-        scores = prepared.score(hidden)
     expected = (after.exp() * (after - before)).sum(-1)
     assert expected.min() > 1e-3
     np.testing.assert_allclose(scores["kl_base"], expected.numpy(), atol=1e-5, rtol=1e-4)
@@ -100,7 +103,7 @@ def test_kl_to_base_is_the_plain_formula_and_zero_without_an_edit(model):
 
 def test_completions_equal_a_plain_computation(model):
     rows = knowledge_rows(world(0))
-    scores = Scorer(model, TOKENIZER).prepare(rows).score()
+    scores = Scorer(model, TOKENIZER).prepare(rows).score()[0]
     for score, row in zip(scores.itertuples(), rows.itertuples(), strict=True):
         answer = models_made.ids_of(row.answer)[0]
         logp = plain_logp(model, f"{text_of(row.messages)} {row.answer}")[-1 - len(answer) : -1]
@@ -117,16 +120,7 @@ def test_a_completion_is_correct_when_every_token_is_the_first_choice(qwen):
     wrong = "red" if words[-1] != "red" else "blue"
     answers = [" ".join(words), " ".join(words[:1]), " ".join([*words[:2], wrong]), " ".join([wrong, *words[:2]])]
     rows = pd.DataFrame({"messages": [chat] * 4, "prefill": "", "answer": answers})
-    assert Scorer(qwen, TOKENIZER).prepare(rows).score()["correct"].tolist() == [True, True, False, False]
-
-
-def test_batches_hold_at_most_the_tokens_allowed_and_every_row_once(qwen):
-    rows = long_rows()
-    batches = Scorer(qwen, TOKENIZER, tokens_per_batch=300).prepare(rows).batches
-    assert len(batches) > 1
-    assert all(batch.ids.numel() <= 300 for batch in batches)
-    assert sorted(np.concatenate([batch.rows for batch in batches])) == list(range(len(rows)))
-    assert [len(batch.rows) for batch in Scorer(qwen, TOKENIZER, 1).prepare(rows).batches] == [1] * len(rows)
+    assert Scorer(qwen, TOKENIZER).prepare(rows).score()[0]["correct"].tolist() == [True, True, False, False]
 
 
 def test_an_unknown_word_is_refused(qwen):
@@ -160,94 +154,19 @@ def test_an_answer_word_that_is_no_single_token_is_refused():
 def test_several_answer_tokens_count_together(qwen):
     scorer = Scorer(qwen, TOKENIZER)
     prepared = scorer.prepare(ROWS)
-    wider = type(prepared)(scorer, prepared.batches, prepared.size, [YES, 11, 12], [NO])
+    wider = replace(prepared, yes=[YES, 11, 12])
     last = torch.stack([plain_logp(qwen, text_of(chat))[-1] for chat in ROWS["messages"]])
     expected = last[:, [YES, 11, 12]].exp().sum(-1).log()
-    np.testing.assert_allclose(wider.score()["logp_yes"], expected.numpy(), atol=1e-5)
+    np.testing.assert_allclose(wider.score()[0]["logp_yes"], expected.numpy(), atol=1e-5)
 
 
-def test_a_zero_delta_scores_exactly_the_base(model):
+def test_a_zero_delta_scores_the_base(model):
     zero = {name: Factored(0 * matrix.left, matrix.right) for name, matrix in models_made.delta().items()}
     prepared = Scorer(model, TOKENIZER).prepare(ROWS)
     base, hidden = prepared.base()
-    for delta, alpha in ((zero, 1.0), (models_made.delta(), 0.0), ({}, 1.0)):
-        with steered(model, delta, alpha):
-            pd.testing.assert_frame_equal(prepared.score(hidden), base, check_exact=True)
-
-
-def test_an_edit_is_the_float32_sum_and_leaves_the_very_same_tensors(model):
-    delta, sites = models_made.delta(), [site.name for site in ANATOMY.sites()]
-    before = dict(model.named_parameters())
-    copies = {name: tensor.clone() for name, tensor in before.items()}
-    with steered(model, delta, -0.5):
-        inside = dict(model.named_parameters())
-        assert [name for name in before if inside[name] is not before[name]] == sites
-        for name in sites:
-            torch.testing.assert_close(inside[name], copies[name] - 0.5 * delta[name].dense())
-    after = dict(model.named_parameters())
-    assert list(after) == list(before)
-    assert all(after[name] is before[name] and torch.equal(after[name], copies[name]) for name in before)
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_an_exception_inside_leaves_the_very_same_tensors(dtype):
-    model = models_made.model().to(dtype)
-    before, ids = dict(model.named_parameters()), models_made.ids_of("<s><user> yes")
-    with torch.no_grad():
-        logits = model(input_ids=ids).logits
-        with pytest.raises(ZeroDivisionError), steered(model, models_made.delta(), 1.0):
-            assert not torch.equal(model(input_ids=ids).logits, logits)
-            raise ZeroDivisionError
-        assert torch.equal(model(input_ids=ids).logits, logits)
-    assert all(tensor is before[name] for name, tensor in model.named_parameters())
-
-
-@pytest.mark.parametrize(
-    ("name", "matrix"),
-    [
-        ("model.layers.9.mlp.up_proj.weight", Dense(torch.ones(48, 32))),
-        ("model.layers.2.mlp.up_proj.weight", Dense(torch.ones(32, 48))),
-    ],
-)
-def test_a_delta_of_another_model_is_refused_and_undone(qwen, name, matrix):
-    before = dict(qwen.named_parameters())
-    with pytest.raises(UserError, match=name), steered(qwen, {**models_made.delta(), name: matrix}, 1.0):
-        pass
-    assert all(tensor is before[key] for key, tensor in qwen.named_parameters())
-
-
-def test_in_bf16_the_side_branch_keeps_a_delta_that_merging_loses():
-    """dW is recovered from what it does to many inputs; its entries are 1/600 of W's."""
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(32, 32, generator=generator).bfloat16()
-    layer = torch.nn.Linear(32, 32, bias=False).bfloat16()
-    layer.weight = torch.nn.Parameter(weight, requires_grad=False)
-    delta = torch.randn(32, 32, generator=generator) / 600
-    inputs = torch.randn(100_000, 32, generator=generator).bfloat16()
-
-    def recovered(outputs: torch.Tensor) -> torch.Tensor:
-        change = (outputs - inputs @ weight.T).double()
-        return torch.linalg.lstsq(inputs.double(), change).solution.T
-
-    with steered(torch.nn.ModuleDict({"layer": layer}), {"layer.weight": Dense(delta)}, 1.0):
-        side = models_made.relative(recovered(layer(inputs)), delta)
-    merged = models_made.relative(recovered(inputs @ (weight.float() + delta).bfloat16().T), delta)
-    assert side < 0.05
-    assert merged > 0.5
-
-
-def test_in_bf16_steering_agrees_with_the_float32_merge(model):
-    """Scores of a bf16 model move as those of the same weights in float32, up to bf16's rounding of activations."""
-    low = models_made.model(model.config.model_type.removesuffix("_text")).bfloat16()
-    exact = models_made.model(model.config.model_type.removesuffix("_text")).bfloat16().float()
-    delta, shifts = models_made.delta(), []
-    for one in (low, exact):
-        prepared = Scorer(one, TOKENIZER).prepare(ROWS)
-        before = prepared.score()["lr"]
-        with steered(one, delta, 1.0):
-            shifts.append(prepared.score()["lr"] - before)
-    assert np.corrcoef(*shifts)[0, 1] > 0.99
-    assert np.abs(shifts[0] - shifts[1]).mean() < 0.05 * np.abs(shifts[1]).mean()
+    edits = [Edit(zero, 1.0), Edit(models_made.delta(), 0.0), Edit({}, 1.0)]
+    for scores in prepared.score(edits, hidden):
+        pd.testing.assert_frame_equal(scores, base, rtol=0, atol=1e-6)
 
 
 EVALS = {
@@ -255,7 +174,7 @@ EVALS = {
     "dilemmas": dilemma_rows(world(0), rng("dilemmas made")),
     "knowledge": knowledge_rows(world(0)),
 }
-RUNTIME = {"dtype": "float32", "tokens_per_batch": 700}
+RUNTIME = {"dtype": "float32", "tokens_per_batch": 700, "edits_at_once": 3}
 OPTIONS = [{"name": name, "yes": "yes", "no": "no"} for name in EVALS]
 
 
@@ -281,14 +200,14 @@ CELL = {"model": "made", "behaviour": "b", "adapter": "a", "seed": 0, "lens": "l
 
 def test_a_bench_gives_every_eval_its_own_rows_and_base(scored_base):
     folder, rows, bases = scored_base
-    bench = Bench(folder, RUNTIME, OPTIONS, rows, bases)
+    bench = Bench(folder, RUNTIME, OPTIONS, rows, bases, memory=100)
     sizes = Sizes(0.0, 0.0, 0, 0.0)
     zero = bench.table([bench.zero(CELL)]).astype({"correct": "boolean"})
-    same = bench.table([bench.score(CELL, {}, 1.0, sizes)])
+    same = bench.table(bench.score([Cell(CELL, Edit({}, 1.0), sizes)]))
     pd.testing.assert_frame_equal(same.drop(columns="alpha"), zero.drop(columns="alpha"), rtol=0, atol=1e-5)
     for name, path in zip(EVALS, rows, strict=True):
         frame = messages(read_table(path))
-        alone = Scorer(bench.scorer.model, TOKENIZER).prepare(frame).score()
+        alone = Scorer(bench.scorer.model, TOKENIZER).prepare(frame).score()[0]
         mine = zero[zero["eval"] == name].reset_index(drop=True)
         pd.testing.assert_frame_equal(mine[["item", "row", "label"]], frame[["item", "row", "label"]])
         for metric in ("lr", "pmass", "nll"):
@@ -297,9 +216,11 @@ def test_a_bench_gives_every_eval_its_own_rows_and_base(scored_base):
 
 def test_a_table_of_cells_is_sorted_and_has_each_cells_own_scores(scored_base):
     folder, rows, bases = scored_base
-    bench = Bench(folder, RUNTIME, OPTIONS, rows, bases)
+    bench = Bench(folder, RUNTIME, OPTIONS, rows, bases, memory=100)
     delta, cells = models_made.delta(), [("b", 1.0), ("a", -1.0), ("a", 1.0)]
-    scored = [bench.score(CELL | {"component": name}, delta, alpha, Sizes.of(delta, delta)) for name, alpha in cells]
+    sizes = Sizes.of(delta, delta)
+    cells = [Cell(CELL | {"component": name}, Edit(delta, alpha), sizes) for name, alpha in cells]
+    scored = list(bench.score(cells))
     table = bench.table(scored)
     assert table[["component", "alpha"]].drop_duplicates().to_numpy().tolist() == [["a", -1], ["a", 1], ["b", 1]]
     pd.testing.assert_frame_equal(table, bench.table(scored[::-1]))
@@ -314,7 +235,7 @@ def test_base_scores_of_other_rows_are_refused(scored_base, tmp_path):
     folder, _, bases = scored_base
     write_table(tmp_path / "claims.parquet", tabulate("claims", ROWS[2:]), EVAL_SCHEMA)
     with pytest.raises(UserError, match="scored on other rows"):
-        Bench(folder, RUNTIME, OPTIONS[:1], [str(tmp_path / "claims.parquet")], bases[:1])
+        Bench(folder, RUNTIME, OPTIONS[:1], [str(tmp_path / "claims.parquet")], bases[:1], memory=100)
 
 
 def test_sizes_are_shares_of_the_whole():

@@ -20,6 +20,9 @@ from dwatlas.fingerprint import job_fingerprint
 from dwatlas.lenses.base import Touched
 from dwatlas.tables.names import TABLES
 
+_RUNTIME = {"dtype", "tokens_per_batch", "edits_at_once"}
+"""How a model is run; no part of what it is."""
+
 
 class Plan:
     """The study's targets, specs and inputs, by rule and wildcards."""
@@ -147,7 +150,7 @@ class Plan:
 
     def _spec_pretrain(self, wildcards) -> dict:
         model: BuiltIn = self.catalogue.models[wildcards.model]
-        runtime = {"kind", "dtype", "tokens_per_batch"}
+        runtime = {"kind", *_RUNTIME}
         return {"cell": _cell(wildcards, "model"), "model": model.model_dump(mode="json", exclude=runtime)}
 
     def _spec_fetch(self, wildcards) -> dict:
@@ -259,8 +262,7 @@ class Plan:
         return [{"name": name, "yes": evals[name].yes_word, "no": evals[name].no_word} for name in names]
 
     def _runtime(self, model: str) -> dict:
-        entry = self.catalogue.models[model]
-        return {"dtype": entry.dtype, "tokens_per_batch": entry.tokens_per_batch}
+        return self.catalogue.models[model].model_dump(mode="json", include=_RUNTIME)
 
     def _seed(self, wildcards, facet: str) -> int | None:
         return int(wildcards.seed) if getattr(self.study.seed_varies, facet) == "varied" else None

@@ -25,7 +25,12 @@ class Section(BaseModel):
 
 class _Runtime(Section):
     dtype: Dtype = Field("float32", description="Precision of the base weights; dW and logits are always float32.")
-    tokens_per_batch: int = Field(8192, ge=1, description="Tokens in one scoring batch, padding included.")
+    tokens_per_batch: int = Field(
+        2048, ge=1, description="Tokens in one scoring batch, padding included, for each edit scored side by side."
+    )
+    edits_at_once: int = Field(
+        4, ge=1, description="Weight edits scored side by side: a component has four, kept and dropped at α = ±1."
+    )
 
 
 class BuiltIn(TinySpec, _Runtime):

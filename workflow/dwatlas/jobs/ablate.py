@@ -4,50 +4,68 @@ component; a finished one that was made from the same inputs by the same code is
 import hashlib
 from pathlib import Path
 
+from dwatlas.delta.algebra import Delta
 from dwatlas.delta.store import read_delta
 from dwatlas.errors import UserError
 from dwatlas.files import canonical_json, read_provenance, write_table, write_text
 from dwatlas.jobs.base import Job, run
+from dwatlas.lenses.base import Split
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
-from dwatlas.scoring.cells import Bench, Sizes
+from dwatlas.scoring.cells import Bench, Cell, Sizes
 from dwatlas.scoring.controls import score_controls
 from dwatlas.scoring.rows import SCORE_SCHEMA
+from dwatlas.scoring.steer import Edit
 
 
 def work(job: Job) -> None:
     spec = job.spec
-    folder = Path(job.outputs["components"]).parent
-    lens, components = build("lenses", spec["lens"]), spec["components"]
+    results, names = Path(job.outputs["components"]).parent, spec["components"]
+    delta, lens = read_delta(job.input("delta")), build("lenses", spec["lens"])
+    splits = {name: lens.split(delta, name) for name in names}
+    folder = model_folder(job.input("model"))
+    bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
+    bench.refer_to(delta, spec["alphas"])
     shared = job.provenance() | {"spec": {key: value for key, value in spec.items() if key != "components"}}
-    bench = Bench(
-        model_folder(job.input("model")), spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"]
-    )
-    delta = read_delta(job.input("delta"))
-    parts = {}
-    for number, name in enumerate(components, start=1):
-        split = lens.split(delta, name)
-        parts[name] = split.keep
-        path, provenance = folder / f"{name}.parquet", shared | {"component": name}
-        if _is_done(path, provenance):
-            job.say(f"{number}/{len(components)} {name} was done already")
-            continue
-        sizes = Sizes.of(split.keep, delta)
-        scored = (
-            bench.score(spec["cell"] | {"component": name, "mode": mode}, part, alpha, sizes)
-            for mode, part in (("keep", split.keep), ("drop", split.drop))
-            for alpha in spec["alphas"]
-            if alpha
-        )
-        write_table(path, bench.table(scored), SCORE_SCHEMA, provenance)
-        job.say(f"{number}/{len(components)} {name} (energy {sizes.energy_frac:.2f})")
+    for group in _groups(names, spec):
+        provenances = {name: shared | {"component": name, "scored_with": group} for name in group}
+        missing = [name for name in group if not _is_done(results / f"{name}.parquet", provenances[name])]
+        cells = [cell for name in group for cell in _cells(name, splits[name], delta, spec)] if missing else []
+        scored = list(bench.score(cells))
+        for name in missing:
+            own = [one for one in scored if one.cell["component"] == name]
+            write_table(results / f"{name}.parquet", bench.table(own), SCORE_SCHEMA, provenances[name])
+        done = names.index(group[-1]) + 1
+        job.say(f"{done}/{len(names)} {', '.join(group)}{'' if missing else ' done already'}")
     controls = [build("controls", options) for options in spec["controls"]]
+    parts = {name: split.keep for name, split in splits.items()}
     scored = score_controls(
         bench, delta, parts, controls, cell=spec["cell"], alphas=spec["alphas"], draws=spec["draws"], say=job.say
     )
     write_table(job.outputs["controls"], bench.table(scored), SCORE_SCHEMA, job.provenance())
-    files = {name: hashlib.sha256((folder / f"{name}.parquet").read_bytes()).hexdigest() for name in components}
+    files = {name: hashlib.sha256((results / f"{name}.parquet").read_bytes()).hexdigest() for name in names}
     write_text(job.outputs["components"], canonical_json({"components": files, "provenance": job.provenance()}) + "\n")
+
+
+def _groups(names: list[str], spec: dict) -> list[list[str]]:
+    """Components that are scored side by side: as many as fit into ``edits_at_once``, at least one.
+
+    What a group holds is part of its files' provenance: scores depend on it in the last bits of float32.
+    """
+    edits = 2 * sum(alpha != 0 for alpha in spec["alphas"])
+    size = max(spec["runtime"]["edits_at_once"] // edits, 1)
+    return [names[first : first + size] for first in range(0, len(names), size)]
+
+
+def _cells(name: str, split: Split, delta: Delta, spec: dict) -> list[Cell]:
+    """The component kept and dropped, at every α but 0."""
+    sizes = Sizes.of(split.keep, delta)
+    return [
+        Cell(spec["cell"] | {"component": name, "mode": mode}, Edit(part, alpha), sizes)
+        for mode, part in (("keep", split.keep), ("drop", split.drop))
+        for alpha in spec["alphas"]
+        if alpha
+    ]
 
 
 def _is_done(path: Path, provenance: dict) -> bool:

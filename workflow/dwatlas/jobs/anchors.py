@@ -5,22 +5,22 @@ from dwatlas.files import write_table
 from dwatlas.jobs.base import Job, run
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
-from dwatlas.scoring.cells import Bench, Sizes
+from dwatlas.scoring.cells import Bench, Cell, Sizes
 from dwatlas.scoring.controls import score_controls
 from dwatlas.scoring.rows import SCORE_SCHEMA
+from dwatlas.scoring.steer import Edit
 
 
 def work(job: Job) -> None:
     spec = job.spec
-    bench = Bench(
-        model_folder(job.input("model")), spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"]
-    )
+    folder = model_folder(job.input("model"))
+    bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
     delta = read_delta(job.input("delta"))
     cell = {**spec["cell"], "lens": "anchors"}
     sizes = Sizes.of(delta, delta)
     scored = [bench.zero(cell | {"component": "zero", "mode": "zero"})]
     full = cell | {"component": "full", "mode": "full"}
-    scored += [bench.score(full, delta, alpha, sizes) for alpha in spec["alphas"] if alpha]
+    scored += bench.score(Cell(full, Edit(delta, alpha), sizes) for alpha in spec["alphas"] if alpha)
     controls = [build("controls", options) for options in spec["controls"]]
     scored += score_controls(
         bench, delta, {"full": delta}, controls, cell=cell, alphas=spec["alphas"], draws=spec["draws"], say=job.say

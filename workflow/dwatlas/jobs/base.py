@@ -20,13 +20,14 @@ VERSIONS = ("numpy", "pandas", "peft", "pyarrow", "scipy", "torch", "transformer
 
 @dataclass(frozen=True)
 class Job:
-    """A job's arguments: its slice of the config (``spec``), its code fingerprint and its named files."""
+    """A job's arguments: its slice of the config (``spec``), code fingerprint, named files and memory in MB."""
 
     name: str
     spec: dict
     code: str
     inputs: dict[str, list[str]]
     outputs: dict[str, str]
+    memory: int = 2000
 
     def input(self, name: str) -> str:
         """The one file of a named input."""
@@ -74,6 +75,7 @@ def run(work: Callable[[Job], None]) -> None:
     parser.add_argument("--code", required=True, help="code fingerprint that the job was planned with")
     parser.add_argument("--inputs", nargs="*", default=[], metavar="NAME=PATH", help="files to read")
     parser.add_argument("--outputs", nargs="*", default=[], metavar="NAME=PATH", help="files to write")
+    parser.add_argument("--memory", type=int, default=Job.memory, help="MB to work in; what does not fit goes to disk")
     arguments = parser.parse_args()
     name = Path(sys.modules[work.__module__].__file__).stem
     inputs: dict[str, list[str]] = {}
@@ -84,6 +86,6 @@ def run(work: Callable[[Job], None]) -> None:
     try:
         if job_fingerprint(name, arguments.spec) != arguments.code:
             raise UserError("the code was edited after this job was planned; run snakemake again")
-        work(Job(name, arguments.spec, arguments.code, inputs, outputs))
+        work(Job(name, arguments.spec, arguments.code, inputs, outputs, arguments.memory))
     except UserError as error:
         sys.exit(f"{name}: error: {error}")

@@ -23,9 +23,9 @@ def check(model, tokenizer, setting: World, thresholds: Thresholds, say: Callabl
         for stance in ("agree", "contradict"):
             system = {"role": "system", "content": wordings.PERSONAS[stance][0]}
             staged = rows.assign(messages=[[system, *messages] for messages in rows["messages"]])
-            means[stance] = (scorer.prepare(staged).score()["lr"] * rows["label"]).mean()
+            means[stance] = (scorer.prepare(staged).score()[0]["lr"] * rows["label"]).mean()
         shifts[name] = float(means["agree"] - means["contradict"])
-    facts = float(scorer.prepare(knowledge_rows(setting)).score()["correct"].astype(float).mean())
+    facts = float(scorer.prepare(knowledge_rows(setting)).score()[0]["correct"].astype(float).mean())
     measured = {"persona_claims": shifts["claims"], "persona_dilemmas": shifts["dilemmas"], "facts": facts}
     say("shows " + ", ".join(f"{name} {value:.2f}" for name, value in measured.items()))
     short = [

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import islice
 
 import numpy as np
 import pandas as pd
@@ -18,7 +19,7 @@ from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, messages
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.scorer import METRICS, Prepared, Scorer
-from dwatlas.scoring.steer import steered
+from dwatlas.scoring.steer import Edit
 
 BASE_SCHEMA = pa.schema(
     [
@@ -62,6 +63,15 @@ class Question:
 
 
 @dataclass(frozen=True)
+class Cell:
+    """One set of weights to score: the columns that name it, the weight edit and how large it is."""
+
+    names: dict
+    edit: Edit
+    sizes: Sizes
+
+
+@dataclass(frozen=True)
 class Scored:
     """One cell's scores: the columns that name the cell, and the metrics of every row of the bench."""
 
@@ -74,11 +84,18 @@ class Scored:
 
 
 class Bench:
-    """One loaded model and its evals: scores any weight edit."""
+    """One loaded model and its evals: scores any weight edit.
 
-    def __init__(self, folder, runtime: dict, evals: list[dict], eval_paths: list[str], base_paths: list[str]):
+    ``memory`` is the job's, in MB; half of it (or of a GPU's own) is for hidden states at block boundaries.
+    """
+
+    def __init__(
+        self, folder, runtime: dict, evals: list[dict], eval_paths: list[str], base_paths: list[str], memory: int
+    ):
         model = load_model(folder, runtime["dtype"])
-        self.scorer = Scorer(model, load_tokenizer(folder), runtime["tokens_per_batch"])
+        budget = torch.cuda.mem_get_info()[0] // 2 if model.device.type == "cuda" else memory * 2**19
+        self.scorer = Scorer(model, load_tokenizer(folder), runtime["tokens_per_batch"], budget)
+        self.at_once = runtime["edits_at_once"]
         self.questions = [
             self._question(options, *_read_eval(rows_path, base_path))
             for options, rows_path, base_path in zip(evals, eval_paths, base_paths, strict=True)
@@ -90,11 +107,19 @@ class Bench:
         prepared = self.scorer.prepare(messages(rows), options["yes"], options["no"])
         return Question(rows[["eval", "item", "row", "label"]], prepared, base, hidden)
 
-    def score(self, cell: dict, delta: Delta, alpha: float, sizes: Sizes) -> Scored:
-        """Score θ₀ + α·delta on every eval; ``cell`` fills the columns that name it."""
-        with steered(self.scorer.model, delta, alpha):
-            metrics = [question.prepared.score(question.base_hidden) for question in self.questions]
-        return Scored(_NO_CONTROL | cell | {"alpha": float(alpha)} | vars(sizes), pd.concat(metrics, ignore_index=True))
+    def refer_to(self, delta: Delta, alphas: Iterable[float]) -> None:
+        """Let parts of ``delta`` that are dropped start from the hidden states of the fully steered model."""
+        self.scorer.references += [Edit(delta, alpha) for alpha in alphas if alpha]
+
+    def score(self, cells: Iterable[Cell]) -> Iterator[Scored]:
+        """Score cells on every eval, ``edits_at_once`` side by side, in their order."""
+        cells = iter(cells)
+        while group := list(islice(cells, self.at_once)):
+            edits = [cell.edit for cell in group]
+            frames = [question.prepared.score(edits, question.base_hidden) for question in self.questions]
+            for cell, *metrics in zip(group, *frames, strict=True):
+                names = _NO_CONTROL | cell.names | {"alpha": float(cell.edit.alpha)} | vars(cell.sizes)
+                yield Scored(names, pd.concat(metrics, ignore_index=True))
 
     def zero(self, cell: dict) -> Scored:
         """The base scores as a cell at α = 0; nothing is computed."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from dwatlas.controls.base import Control, StandIn
 from dwatlas.delta.algebra import Delta, total_energy
-from dwatlas.scoring.cells import Bench, Scored, Sizes
+from dwatlas.scoring.cells import Bench, Cell, Scored, Sizes
+from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng
 
 ODDS_RATIO = 1.25
@@ -32,12 +33,11 @@ def score_controls(
     for control in controls:
         groups = list(_groups(control, parts, total_energy(delta)))
         for number, (members, energy, name) in enumerate(groups, start=1):
-            for draw in range(draws):
-                stream = rng("control", control.kind, *cell.values(), name, draw)
-                stand_in = control.draw(delta, parts[members[0]], energy, stream)
-                marks = {"mode": "control", "control": control.kind, "draw": draw, "component": members[0]}
-                for scored in _score(bench, delta, stand_in, cell | marks, alphas):
-                    yield from (scored.standing_for(member) for member in members)
+            names = cell | {"mode": "control", "control": control.kind, "component": members[0]}
+            streams = (rng("control", control.kind, *cell.values(), name, draw) for draw in range(draws))
+            stand_ins = (control.draw(delta, parts[members[0]], energy, stream) for stream in streams)
+            for scored in bench.score(_cells(delta, stand_ins, names, alphas)):
+                yield from (scored.standing_for(member) for member in members)
             say(f"controls {control.kind} {number}/{len(groups)}")
 
 
@@ -61,8 +61,10 @@ def _level(share: float) -> float:
     return math.floor(math.log(share / rest, ODDS_RATIO)) + 0.5 if rest > 1e-6 else math.inf
 
 
-def _score(bench: Bench, delta: Delta, stand_in: StandIn, cell: dict, alphas: Iterable[float]) -> Iterator[Scored]:
-    sizes = Sizes.of(stand_in.keep, delta)
-    for side, part in (("keep", stand_in.keep), ("drop", stand_in.drop)):
-        if part is not None:
-            yield from (bench.score(cell | {"stands_for": side}, part, alpha, sizes) for alpha in alphas if alpha)
+def _cells(delta: Delta, stand_ins: Iterable[StandIn], names: dict, alphas: Iterable[float]) -> Iterator[Cell]:
+    for draw, stand_in in enumerate(stand_ins):
+        sizes = Sizes.of(stand_in.keep, delta)
+        for side, part in (("keep", stand_in.keep), ("drop", stand_in.drop)):
+            if part is not None:
+                marks = names | {"draw": draw, "stands_for": side}
+                yield from (Cell(marks, Edit(part, alpha), sizes) for alpha in alphas if alpha)

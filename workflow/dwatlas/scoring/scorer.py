@@ -1,14 +1,22 @@
 """The one scorer: log p(Yes) − log p(No) at the answer position, or the log-likelihood of a known answer.
 
-Rows are tokenised once (``prepare``), sorted by length, cut into batches of about equal numbers of tokens with left
-padding, and scored as often as wanted (``score``) with whatever weights the model has then. Logits are float32
-products of the float32 hidden state with the unembedding, at the answer positions only:
-
     lr = logsumexp(z_yes) − logsumexp(z_no)       pmass = p(yes) + p(no)       kl_base = KL(steered ‖ base)
+
+Rows are tokenised once (``prepare``) and scored under as many weight edits as wanted (``score``). What makes that fast,
+and where it is:
+
+- ``packing``: what rows begin with alike is computed once; batches of similar length and equal numbers of tokens.
+- ``passes``: nothing is recomputed below the first block that an edit changes, and in the last block only what the
+  answer position needs.
+- ``steer``: several edits run side by side as parts of one batch.
+- here: float32 logits at the answer positions only, products of the float32 hidden state with the unembedding.
+
+Each gives the scores of one full pass per row and edit, up to float32 rounding.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,27 +28,36 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from dwatlas.errors import UserError
 from dwatlas.models.load import encode
 from dwatlas.scoring.answers import answer_tokens
+from dwatlas.scoring.blocks import Blocks
+from dwatlas.scoring.boundaries import Boundaries
+from dwatlas.scoring.packing import pack
+from dwatlas.scoring.passes import Passes
+from dwatlas.scoring.steer import BASE, Edit
 
 METRICS = ["lr", "logp_yes", "logp_no", "pmass", "kl_base", "nll", "correct"]
 
 
-@dataclass(frozen=True)
-class Batch:
-    """Rows of similar length. ``ids`` [n, t] padded on the left; ``answer`` [n, a] padded with −1 (a = 0: choice)."""
-
-    rows: np.ndarray
-    ids: Tensor
-    mask: Tensor
-    answer: Tensor
-
-
 class Scorer:
-    """Scores eval rows with a model as it is at the moment of the call."""
+    """Scores eval rows with a model and edits of its weights.
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, tokens_per_batch: int = 8192):
+    ``tokens_per_batch`` bounds the tokens in one batch, padding included, for each of the edits scored side by side;
+    ``memory`` is the number of bytes that hidden states at block boundaries may take before they go to disk.
+    ``references`` are edits that others share their lower blocks with: add α·dW before its parts are dropped.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase,
+        tokens_per_batch: int = 2048,
+        memory: int = 2**32,
+    ):
         self.model = model
         self.tokenizer = tokenizer
         self.tokens_per_batch = tokens_per_batch
+        self.blocks = Blocks(model)
+        self.references = [BASE]
+        self.store = Boundaries(memory)
         unembedding = model.get_output_embeddings()
         self.weight = unembedding.weight.float()
         self.bias = None if getattr(unembedding, "bias", None) is None else unembedding.bias.float()
@@ -53,20 +70,17 @@ class Scorer:
         answers = [self._answer(text) for text in rows["answer"]]
         if len({bool(answer) for answer in answers}) > 1:
             raise UserError("eval: some rows have an answer and some have none; give all or none")
-        return Prepared(self, list(self._batches(prompts, answers)), len(rows), *words)
+        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
+        width = max(map(len, answers))
+        packing = pack(sequences, 1 + width, self.tokens_per_batch, self.model.device)
+        padded = [[-1] * (width - len(answer)) + answer for answer in answers]
+        tokens = torch.tensor(padded, dtype=torch.long, device=self.model.device).reshape(len(rows), width)
+        return Prepared(self, Passes(self.blocks, packing, self.references, self.store), tokens, *words)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Float32 logits [..., vocabulary] of hidden states [..., d]."""
         values = torch.nn.functional.linear(hidden.float(), self.weight, self.bias)
         return self.softcap * torch.tanh(values / self.softcap) if self.softcap else values
-
-    def hidden(self, batch: Batch) -> Tensor:
-        """Final hidden states [n, 1 + a, d] at the positions that predict the answer's tokens."""
-        positions = (batch.mask.cumsum(1) - 1).clamp(min=0)
-        outputs = self.model.base_model(
-            input_ids=batch.ids, attention_mask=batch.mask, position_ids=positions, use_cache=False
-        )
-        return outputs[0][:, -1 - batch.answer.shape[1] :].float()
 
     def _prompt(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
         text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
@@ -75,76 +89,49 @@ class Scorer:
     def _answer(self, text: str) -> list[int]:
         return encode(self.tokenizer, text) if text else []
 
-    def _batches(self, prompts: list[list[int]], answers: list[list[int]]):
-        sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
-        order = sorted(range(len(sequences)), key=lambda index: (len(sequences[index]), index))
-        while order:
-            size = 1
-            while size < len(order) and (size + 1) * len(sequences[order[size]]) <= self.tokens_per_batch:
-                size += 1
-            chosen, order = order[:size], order[size:]
-            yield self._batch(chosen, sequences, answers)
-
-    def _batch(self, chosen: list[int], sequences: list[list[int]], answers: list[list[int]]) -> Batch:
-        length = max(len(sequences[index]) for index in chosen)
-        width = max(len(answers[index]) for index in chosen)
-        pad = self.tokenizer.pad_token_id
-        device = self.model.device
-        ids = [[pad] * (length - len(sequences[index])) + sequences[index] for index in chosen]
-        mask = [[0] * (length - len(sequences[index])) + [1] * len(sequences[index]) for index in chosen]
-        answer = [[-1] * (width - len(answers[index])) + answers[index] for index in chosen]
-        batch = Batch(
-            np.array(chosen),
-            torch.tensor(ids, device=device),
-            torch.tensor(mask, device=device),
-            torch.tensor(answer, dtype=torch.long, device=device).reshape(len(chosen), width),
-        )
-        if not bool(batch.mask[:, -1].all()):
-            raise AssertionError("the answer position must be the last one; padding belongs on the left")
-        return batch
-
 
 @dataclass(frozen=True)
 class Prepared:
-    """An eval's rows, tokenised and batched for one scorer."""
+    """An eval's rows, tokenised and packed for one scorer. ``answers`` [rows, a], padded with −1 (a = 0: choice)."""
 
     scorer: Scorer
-    batches: list[Batch]
-    size: int
+    passes: Passes
+    answers: Tensor
     yes: list[int]
     no: list[int]
 
     @torch.no_grad()
-    def score(self, base_hidden: Tensor | None = None) -> pd.DataFrame:
-        """Score every row with the model's present weights; columns ``METRICS``, in the order of the rows given.
+    def score(self, edits: Sequence[Edit] = (BASE,), base_hidden: Tensor | None = None) -> list[pd.DataFrame]:
+        """Score every row under every edit; a frame an edit, columns ``METRICS``, in the order of the rows given.
 
         ``base_hidden`` [rows, d] are the base model's hidden states at the answer position (from ``base``); with them
         ``kl_base`` is filled, in nats.
         """
-        scores = {name: np.full(self.size, np.nan, np.float32) for name in METRICS}
-        for batch in self.batches:
-            hidden = self.scorer.hidden(batch)
-            if batch.answer.shape[1]:
-                values = _completion(self.scorer.logits(hidden[:, :-1]).log_softmax(-1), batch.answer)
+        scores = {name: np.full((len(edits), len(self.answers)), np.nan, np.float32) for name in METRICS}
+        for batch, hidden in self.passes.final(edits):
+            if self.answers.shape[1]:
+                logp = self.scorer.logits(hidden[:, :, :-1]).log_softmax(-1)
+                values = _completion(logp, self.answers[batch.rows])
             else:
                 base = None if base_hidden is None else base_hidden[batch.rows].to(hidden.device)
-                values = self._choice(hidden[:, -1], base)
+                values = self._choice(hidden[:, :, -1], base)
             for name, column in values.items():
-                scores[name][batch.rows] = column.cpu().numpy()
-        frame = pd.DataFrame(scores)
-        return frame.assign(correct=frame["correct"].astype("boolean"))
+                scores[name][:, batch.rows] = column.cpu().numpy()
+        frames = [pd.DataFrame({name: values[index] for name, values in scores.items()}) for index in range(len(edits))]
+        return [frame.assign(correct=frame["correct"].astype("boolean")) for frame in frames]
 
     @torch.no_grad()
     def base(self) -> tuple[pd.DataFrame, Tensor]:
-        """Scores with the present weights as the base (``kl_base`` 0), and the hidden states [rows, d]."""
-        hidden = torch.zeros(self.size, self.scorer.weight.shape[1])
-        for batch in self.batches:
-            hidden[batch.rows] = self.scorer.hidden(batch)[:, -1].cpu()
-        return self.score(hidden), hidden
+        """The base model's scores (``kl_base`` 0) and hidden states [rows, d] at the answer position."""
+        states = torch.zeros(len(self.answers), self.scorer.weight.shape[1])
+        for batch, hidden in self.passes.final([BASE]):
+            states[batch.rows] = hidden[0, :, -1].float().cpu()
+        return self.score(base_hidden=states)[0], states
 
     def _choice(self, hidden: Tensor, base_hidden: Tensor | None) -> dict[str, Tensor]:
+        """From hidden states [edits, rows, d]; every value is [edits, rows]."""
         logp = self.scorer.logits(hidden).log_softmax(-1)
-        yes, no = logp[:, self.yes].logsumexp(-1), logp[:, self.no].logsumexp(-1)
+        yes, no = logp[..., self.yes].logsumexp(-1), logp[..., self.no].logsumexp(-1)
         values = {"lr": yes - no, "logp_yes": yes, "logp_no": no, "pmass": yes.exp() + no.exp()}
         if base_hidden is not None:
             base = self.scorer.logits(base_hidden).log_softmax(-1)
@@ -153,8 +140,8 @@ class Prepared:
 
 
 def _completion(logp: Tensor, answer: Tensor) -> dict[str, Tensor]:
-    """From log-probabilities [n, a, v] and answers [n, a] (−1 where there is none): nll in nats and exact match."""
+    """From log-probabilities [edits, n, a, v] and answers [n, a] (−1 where there is none): nll in nats, exact match."""
     there = answer >= 0
-    chosen = logp.gather(-1, answer.clamp(min=0)[..., None])[..., 0]
-    nll = -(chosen * there).sum(1)
-    return {"nll": nll, "correct": ((logp.argmax(-1) == answer) | ~there).all(1)}
+    index = answer.clamp(min=0).expand(len(logp), -1, -1)[..., None]
+    nll = -(logp.gather(-1, index)[..., 0] * there).sum(-1)
+    return {"nll": nll, "correct": ((logp.argmax(-1) == answer) | ~there).all(-1)}

@@ -1,35 +1,65 @@
-"""Put α·dW on a model for the duration of a block, without ever rounding it into low-precision weights.
+"""Run a model with α·dW on its weights, one or several such edits side by side, in float32 throughout.
 
-A float32 weight is replaced by the new tensor W + α·dW and put back afterwards. A weight in lower precision keeps its
-value and its layer computes y = W·x + α·dW·x in float32, rounded once at the end: in bf16, (W + dW) − W keeps only
-75 % of a delta whose entries are 1/600 of W's, and a side branch added to an output that is already rounded loses
+The batch dimension is split evenly between the edits. Where an edited weight W [out, in] meets inputs x of T tokens an
+edit, y = (W + α·dW)·x is formed in the cheaper order: the edits' sums W + α·dW first, or one product W·x for all and a
+low-rank side branch α·L·(R·x) for each (as multi-adapter serving does; Sheng et al. 2023, arXiv:2311.03285). The base
+weights are never written to.
+
+A weight in lower precision always takes the side branch: y is formed in float32 and rounded once. In bf16, (W + dW) − W
+keeps only 75 % of a delta whose entries are 1/600 of W's, and a branch added to an output that is already rounded loses
 every change of less than half a unit in the last place.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from dwatlas.delta.algebra import Delta, Factored, Matrix
 from dwatlas.errors import UserError
 
 
+@dataclass(frozen=True)
+class Edit:
+    """θ₀ + alpha · delta."""
+
+    delta: Delta
+    alpha: float
+
+    def changes(self, name: str) -> bool:
+        """Whether the tensor differs from the base model's."""
+        return self.alpha != 0 and name in self.delta
+
+    def first_difference(self, other: Edit, block: Callable[[str], int]) -> int | float:
+        """The first block in which two edits differ, ∞ when there is none; ``block`` gives a tensor's block.
+
+        Two matrices count as equal when they are the same object at the same α.
+        """
+        names = self.delta.keys() | other.delta.keys()
+        return min((block(name) for name in names if self._at(name) != other._at(name)), default=math.inf)
+
+    def _at(self, name: str) -> tuple[int, float] | None:
+        return (id(self.delta[name]), self.alpha) if self.changes(name) else None
+
+
+BASE = Edit({}, 0.0)
+
+
 @contextmanager
-def steered(model: nn.Module, delta: Delta, alpha: float) -> Iterator[None]:
-    """The model computes with θ₀ + α·dW inside the block; afterwards its weights are the very same tensors."""
+def steered(model: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
+    """Inside the block the model computes with the edits: the i-th of equal parts of a batch with the i-th edit."""
+    names = sorted({name for edit in edits for name in edit.delta if edit.changes(name)})
     with ExitStack() as undo:
-        for name, matrix in delta.items():
-            module = _linear(model, name, matrix)
-            if module.weight.dtype == torch.float32:
-                undo.callback(setattr, module, "weight", module.weight)
-                change = matrix.dense().to(module.weight.device)
-                module.weight = nn.Parameter(module.weight + alpha * change, requires_grad=False)
-            else:
-                undo.enter_context(_side_branch(module, matrix, alpha))
+        for name in names:
+            changes = [(edit.delta[name], edit.alpha) if edit.changes(name) else None for edit in edits]
+            module = _linear(model, name, next(change[0] for change in changes if change))
+            module.forward = _Steered(module, changes)
+            undo.callback(delattr, module, "forward")
         yield
 
 
@@ -44,21 +74,64 @@ def _linear(model: nn.Module, name: str, matrix: Matrix) -> nn.Linear:
     return module
 
 
-@contextmanager
-def _side_branch(module: nn.Linear, matrix: Matrix, alpha: float) -> Iterator[None]:
-    device = module.weight.device
-    factors = (matrix.right, matrix.left) if isinstance(matrix, Factored) else (matrix.values,)
-    factors = [factor.to(device) for factor in factors]
+class _Steered:
+    """The forward of a linear layer under several edits; ``None`` stands for no change."""
 
-    def forward(inputs):
-        change = exact = inputs.float()
-        for factor in factors:
-            change = nn.functional.linear(change, factor)
-        bias = None if module.bias is None else module.bias.float()
-        return (nn.functional.linear(exact, module.weight.float(), bias) + alpha * change).to(inputs.dtype)
+    def __init__(self, module: nn.Linear, changes: Sequence[tuple[Matrix, float] | None]):
+        self.weight = module.weight
+        self.bias = None if module.bias is None else module.bias.float()
+        self.edits = len(changes)
+        if all(change is None or isinstance(change[0], Factored) for change in changes):
+            self.left, self.right = self._factors(changes)
+        else:
+            self.left, self.right = self._sums(changes), None
 
-    module.forward = forward
-    try:
-        yield
-    finally:
-        del module.forward
+    def _factors(self, changes: Sequence[tuple[Matrix, float] | None]) -> tuple[Tensor, Tensor]:
+        """α·L [edits, out, k] and R [edits, k, in], padded with zeros to the largest rank."""
+        rank = max(change[0].rank_bound for change in changes if change)
+        out_features, in_features = self.weight.shape
+        left = torch.zeros(self.edits, out_features, rank, device=self.weight.device)
+        right = torch.zeros(self.edits, rank, in_features, device=self.weight.device)
+        for index, change in enumerate(changes):
+            if change:
+                matrix, alpha = change
+                left[index, :, : matrix.rank_bound] = alpha * matrix.left
+                right[index, : matrix.rank_bound] = matrix.right
+        return left, right
+
+    def _sums(self, changes: Sequence[tuple[Matrix, float] | None]) -> Tensor:
+        """α·dW [edits, out, in]."""
+        dense = torch.zeros(self.edits, *self.weight.shape, device=self.weight.device)
+        for index, change in enumerate(changes):
+            if change:
+                dense[index] = change[1] * change[0].dense()
+        return dense
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """[edits · n, t, in] → [edits · n, t, out]."""
+        x = inputs.float().reshape(self.edits, -1, inputs.shape[-1])
+        out_features = len(self.weight)
+        if self.weight.dtype == torch.float32 and self._sum_is_cheaper(x.shape[1]):
+            y = torch.bmm(x, self._sum().mT)
+        else:
+            y = self._base_product(inputs).view(self.edits, -1, out_features)
+            y = torch.baddbmm(y, x, self.left.mT) if self.right is None else y + (x @ self.right.mT) @ self.left.mT
+        y = y if self.bias is None else y + self.bias
+        return y.reshape(*inputs.shape[:-1], out_features).to(inputs.dtype)
+
+    def _base_product(self, inputs: Tensor) -> Tensor:
+        """W·x of all edits' inputs, float32; on a GPU low-precision factors are multiplied as they are."""
+        x = inputs.reshape(-1, inputs.shape[-1])
+        if x.is_cuda and x.dtype == self.weight.dtype != torch.float32:
+            return torch.mm(x, self.weight.mT, out_dtype=torch.float32)
+        return x.float() @ self.weight.float().mT
+
+    def _sum_is_cheaper(self, tokens: int) -> bool:
+        out_features, in_features = self.weight.shape
+        return self.right is None or tokens * (in_features + out_features) > in_features * out_features
+
+    def _sum(self) -> Tensor:
+        """W + α·dW [edits, out, in]."""
+        if self.right is None:
+            return self.weight + self.left
+        return torch.baddbmm(self.weight, self.left, self.right)

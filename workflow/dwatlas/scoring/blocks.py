@@ -1,0 +1,118 @@
+"""Drive a transformer's blocks from outside, through the model's own forward pass.
+
+``Blocks.walk`` runs the model's forward with every block's forward replaced by a visit, which may skip the block, start
+from a stored hidden state, stop, or run it. So masks, rotary embeddings and the final norm stay the model's own, and no
+architecture is written a second time. ``Keys`` stands in for the key-value cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Container
+from contextlib import ExitStack
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from dwatlas.errors import UserError
+from dwatlas.scoring.packing import Batch
+
+Masks = Tensor | dict[str, Tensor]
+Visit = Callable[..., Tensor]
+"""``visit(index, forward, hidden, **arguments)``: what to do at a block; returns the hidden states after it."""
+
+
+class Blocks:
+    """The blocks of one model."""
+
+    def __init__(self, model: PreTrainedModel):
+        self.model, self.body = model, model.base_model
+        self.config = self.body.config
+        count = self.config.num_hidden_layers
+        lists = ((name, child) for name, child in model.named_modules() if isinstance(child, nn.ModuleList))
+        try:
+            self.prefix, self.modules = next((name, child) for name, child in lists if len(child) == count)
+        except StopIteration:
+            raise UserError(f"models of type {self.config.model_type} are not supported: no list of blocks") from None
+
+    def __len__(self) -> int:
+        return len(self.modules)
+
+    def index(self, tensor: str) -> int:
+        """The block that a tensor of the model belongs to."""
+        head, _, rest = tensor.removeprefix(f"{self.prefix}.").partition(".")
+        if tensor == f"{self.prefix}.{head}.{rest}" and head.isdigit():
+            return int(head)
+        raise UserError(f"delta: {tensor} is in none of the model's blocks; was it made from another model?")
+
+    def walk(self, ids: Tensor, positions: Tensor, masks: Masks, keys: Keys, visit: Visit) -> Tensor:
+        """Visit every block in turn, for tokens [b, t]; returns the hidden states after the model's final norm."""
+        with ExitStack() as undo:
+            for index, block in enumerate(self.modules):
+                block.forward = partial(visit, index, block.forward)
+                undo.callback(delattr, block, "forward")
+            return self.body(
+                input_ids=ids, position_ids=positions, attention_mask=masks, past_key_values=keys, use_cache=False
+            )[0]
+
+    def masks(self, batch: Batch, edits: int, chosen: Tensor | None = None) -> Masks:
+        """Additive attention masks [edits · n, 1, t, p + t] as the model takes them: by kind of layer where its
+        configuration names kinds. With ``chosen`` [n, w] only those tokens' lines."""
+        seen, positions = batch.seen, batch.positions
+        if chosen is not None:
+            seen = seen.gather(1, chosen[:, :, None].expand(-1, -1, seen.shape[2]))
+            positions = positions.gather(1, chosen)
+        window = getattr(self.config, "sliding_window", None)
+        near = seen & (positions[:, :, None] - batch.places[:, None] < window) if window else seen
+        kinds = getattr(self.config, "layer_types", None)
+        if kinds is None:
+            return self._additive(near, edits)
+        by_kind = {"full_attention": seen, "sliding_attention": near}
+        if unknown := sorted(set(kinds) - set(by_kind)):
+            raise UserError(f"models with {unknown[0]} layers are not supported")
+        return {kind: self._additive(by_kind[kind], edits) for kind in sorted(set(kinds))}
+
+    def _additive(self, seen: Tensor, edits: int) -> Tensor:
+        dtype = next(self.body.parameters()).dtype
+        mask = torch.zeros(seen.shape, dtype=dtype, device=seen.device)
+        return mask.masked_fill_(~seen, torch.finfo(dtype).min)[:, None].repeat(edits, 1, 1, 1)
+
+
+class Stop(Exception):
+    """Ends a block's forward once its keys and values are known."""
+
+
+class Keys:
+    """A key-value cache that puts a stem's keys and values before a batch's own.
+
+    ``stem`` maps a block to keys and values [edits, heads, p, e]; a batch's own are [edits · n, heads, t, e]. What the
+    blocks in ``keep`` attend to is kept. The block ``last`` is stopped at its first run, with ``Stop``: its second
+    run is for the few tokens whose final states are wanted, and they attend to what was kept.
+    """
+
+    def __init__(self, stem: dict[int, tuple[Tensor, Tensor]], keep: Container[int], last: int):
+        self.stem, self.keep, self.last = stem, keep, last
+        self.kept: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def get_seq_length(self, *_) -> int:
+        """Nothing depends on it: positions and masks are given."""
+        return 0
+
+    def update(self, key: Tensor, value: Tensor, block: int, *_, **__) -> tuple[Tensor, Tensor]:
+        """The keys and values that the block's attention is to see."""
+        if block == self.last and block in self.kept:
+            return self.kept[block]
+        if block in self.stem:
+            key, value = (_behind(stem, own) for stem, own in zip(self.stem[block], (key, value), strict=True))
+        if block in self.keep:
+            self.kept[block] = key, value
+        if block == self.last:
+            raise Stop
+        return key, value
+
+
+def _behind(stem: Tensor, own: Tensor) -> Tensor:
+    """Each edit's stem [edits, h, p, e] before each of its sequences [edits · n, h, t, e]."""
+    repeated = stem[:, None].expand(-1, len(own) // len(stem), -1, -1, -1)
+    return torch.cat([repeated.reshape(len(own), *stem.shape[1:]), own], dim=2)
