@@ -8,6 +8,7 @@ small SVD (all in float64, returned in float32), so the dense matrix is never fo
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
@@ -17,8 +18,16 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+class _Decomposed:
+    """A matrix that remembers its SVD."""
+
+    @cached_property
+    def svd(self) -> SVD:
+        return _svd(self)
+
+
 @dataclass(frozen=True)
-class Factored:
+class Factored(_Decomposed):
     """L·R with L [out, k] and R [k, in], float32."""
 
     left: Float[Tensor, "out k"]
@@ -41,7 +50,7 @@ class Factored:
 
 
 @dataclass(frozen=True)
-class Dense:
+class Dense(_Decomposed):
     """A matrix without usable structure, float32."""
 
     values: Float[Tensor, "out in"]
@@ -85,7 +94,11 @@ def inner(first: Matrix, second: Matrix) -> float:
         lefts = first.left.double().T @ second.left.double()
         rights = first.right.double() @ second.right.double().T
         return float((lefts * rights).sum())
-    return float((first.dense().double() * second.dense().double()).sum())
+    if isinstance(first, Factored):
+        first, second = second, first
+    if isinstance(second, Factored):
+        return float(((first.values.double() @ second.right.double().T) * second.left.double()).sum())
+    return float((first.values.double() * second.values.double()).sum())
 
 
 def energy(matrix: Matrix) -> float:
@@ -112,11 +125,15 @@ def difference(first: Delta, second: Delta) -> Delta:
 
 
 def svd(matrix: Matrix) -> SVD:
-    """Thin SVD without the singular values that are rounding errors.
+    """Thin SVD without the singular values that are rounding errors, computed once per matrix.
 
     A factored matrix is exact, so only the error of its own computation is cut off: max(shape)·ε·‖L‖·‖R‖ with the
     float64 ε. A dense one has float32 entries: max(shape)·ε·s₁ with the float32 ε.
     """
+    return matrix.svd
+
+
+def _svd(matrix: Matrix) -> SVD:
     if isinstance(matrix, Factored):
         q_left, r_left = torch.linalg.qr(matrix.left.double())
         q_right, r_right = torch.linalg.qr(matrix.right.double().T)

@@ -2,8 +2,8 @@
 
 What all rows begin with is the ``stem``: it is run once, and its keys and values are handed to every batch. Rows that
 go on alike (the two actions of a dilemma) are packed into one sequence as a tree: each token is there once, sees only
-its own ancestors and keeps the position that it has in its row. Sequences are sorted by length and cut into batches of
-about equal numbers of tokens, padded on the right.
+its own ancestors and keeps the position that it has in its row. Sequences are sorted by length, padded on the right and
+cut into batches such that padding costs least.
 
     rows  S a b c d     stem S     packed  a b c d e      d sees S a b c d
           S a b c e                                       e sees S a b c e
@@ -12,6 +12,7 @@ about equal numbers of tokens, padded on the right.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -19,7 +20,11 @@ from torch import Tensor
 
 STEM = -1
 LEAST_SHARED = 0.25
-"""A row joins the sequence of the row before it when it shares at least this part of its tokens with it."""
+"""A row joins the sequence of the row before it when it shares at least this part of its tokens with it, …"""
+LONGEST = 4
+"""… and the sequence stays within this many times the longest row: attention costs the square of its length."""
+COST_OF_BATCH = 128
+"""How many tokens' worth of time a batch costs beside its tokens."""
 
 
 @dataclass(frozen=True)
@@ -68,12 +73,8 @@ def pack(sequences: list[list[int]], wanted: int, tokens_per_batch: int, device:
     stem = _common(sequences, wanted) if share else []
     trees = _trees([row[len(stem) :] for row in sequences], LEAST_SHARED if share else np.inf)
     trees.sort(key=lambda tree: (len(tree.ids), tree.rows))
-    batches, size = [], 0
-    for end in range(1, len(trees) + 1):
-        size += 1
-        if end == len(trees) or (size + 1) * len(trees[end].ids) > tokens_per_batch:
-            batches.append(_batch(trees[end - size : end], len(stem), wanted, device))
-            size = 0
+    cuts = _cuts([len(tree.ids) for tree in trees], tokens_per_batch)
+    batches = [_batch(trees[first:end], len(stem), wanted, device) for first, end in pairwise(cuts)]
     return Packing(_stem(stem, device) if stem else None, batches)
 
 
@@ -115,14 +116,30 @@ def _shared(one: list[int], other: list[int]) -> int:
 def _trees(rows: list[list[int]], least: float) -> list[_Tree]:
     trees: list[_Tree] = []
     before: list[int] = []
+    longest = max(map(len, rows))
     for index in sorted(range(len(rows)), key=lambda index: (rows[index], index)):
         shared = _shared(before, rows[index])
-        if shared == 0 or shared < least * len(rows[index]):
+        room = LONGEST * longest - len(trees[-1].ids) if trees else 0
+        if shared == 0 or shared < least * len(rows[index]) or len(rows[index]) - shared > room:
             trees.append(_Tree([], [], [], [], []))
             shared = 0
         trees[-1].add(index, rows[index], shared)
         before = rows[index]
     return trees
+
+
+def _cuts(lengths: list[int], most: int) -> list[int]:
+    """Where to cut ascending lengths into batches of at most ``most`` tokens such that they cost least."""
+    costs, firsts = [0], [0]
+    for end, longest in enumerate(lengths, start=1):
+        least = max(end - max(most // longest, 1), 0)
+        cost, first = min((costs[first] + (end - first) * longest, first) for first in range(least, end))
+        costs.append(cost + COST_OF_BATCH)
+        firsts.append(first)
+    cuts = [len(lengths)]
+    while cuts[-1]:
+        cuts.append(firsts[cuts[-1]])
+    return cuts[::-1]
 
 
 def _batch(trees: list[_Tree], stem: int, wanted: int, device: torch.device) -> Batch:

@@ -9,15 +9,17 @@ computed for all tokens; the rest is, for the tokens whose final states are want
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from dwatlas.scoring.blocks import Blocks, Keys, Stop
 from dwatlas.scoring.boundaries import Boundaries
 from dwatlas.scoring.packing import STEM, Batch, Packing
 from dwatlas.scoring.steer import BASE, Edit, steered
+
+Put = Callable[[nn.Module, Sequence[Edit]], AbstractContextManager]
 
 
 class Passes:
@@ -28,16 +30,23 @@ class Passes:
         self.last = len(blocks) - 1
         self._store = store
 
-    def final(self, edits: Sequence[Edit]) -> Iterator[tuple[Batch, Tensor]]:
-        """Every batch and its final hidden states [edits, rows, wanted, d]; the edits run side by side."""
-        shared = [[edit.first_difference(one, self.blocks.index) for one in self.references] for edit in edits]
-        start = min(self.last, *map(max, shared))
-        origins = [next(index for index, depth in enumerate(depths) if depth >= start) for depths in shared]
+    def final(self, edits: Sequence[Edit], put: Put = steered) -> Iterator[tuple[Batch, Tensor]]:
+        """Every batch and its final hidden states [edits, rows, wanted, d]; the edits run side by side.
+
+        ``put(model, edits)`` is the context in which the model computes with them.
+        """
+        start, origins = self.start(edits)
         for origin in origins:
             self._make(origin, start)
-        for batch, hidden, keys in self._run(edits, origins, start, self.last):
+        for batch, hidden, keys in self._run(edits, origins, start, self.last, put):
             states = self._finish(batch, hidden, keys, len(edits)).unflatten(0, (len(edits), -1))
             yield batch, states[:, batch.sequence[:, None], batch.slots]
+
+    def start(self, edits: Sequence[Edit]) -> tuple[int, list[int]]:
+        """The boundary below which each edit agrees with a reference, and which reference that is."""
+        shared = [[edit.first_difference(one, self.blocks.index) for one in self.references] for edit in edits]
+        start = min(self.last, *map(max, shared))
+        return start, [next(index for index, depth in enumerate(depths) if depth >= start) for depths in shared]
 
     def _make(self, reference: int, boundary: int) -> None:
         """See to it that a reference's hidden states before block ``boundary`` are in the store."""
@@ -48,16 +57,16 @@ class Passes:
         if reference and not start:
             origin, start = 0, edit.first_difference(BASE, self.blocks.index)
             self._make(origin, start)
-        for _ in self._run([edit], [origin], start, boundary, save_as=reference):
+        for _ in self._run([edit], [origin], start, boundary, steered, save_as=reference):
             pass
 
     def _run(
-        self, edits: Sequence[Edit], origins: list[int], start: int, stop: int, save_as: int | None = None
+        self, edits: Sequence[Edit], origins: list[int], start: int, stop: int, put: Put, save_as: int | None = None
     ) -> Iterator[tuple[Batch, Tensor, Keys]]:
         """Run the stem, then each batch, from the origins' states before block ``start``. Yields each batch with its
         hidden states [edits · n, t, d] before block ``stop`` and, if that is the last block, its keys and values."""
         stem: dict[int, tuple[Tensor, Tensor]] = {}
-        with steered(self.blocks.model, edits):
+        with put(self.blocks.model, edits):
             for number, batch in self.packing.numbered():
                 keys = Keys(stem, range(self.last + 1) if number == STEM else (self.last,), self.last)
                 begin = None

@@ -114,7 +114,7 @@ class Prepared:
                 values = _completion(logp, self.answers[batch.rows])
             else:
                 base = None if base_hidden is None else base_hidden[batch.rows].to(hidden.device)
-                values = self._choice(hidden[:, :, -1], base)
+                values = self.choice(hidden[:, :, -1], base)
             for name, column in values.items():
                 scores[name][:, batch.rows] = column.cpu().numpy()
         frames = [pd.DataFrame({name: values[index] for name, values in scores.items()}) for index in range(len(edits))]
@@ -128,8 +128,8 @@ class Prepared:
             states[batch.rows] = hidden[0, :, -1].float().cpu()
         return self.score(base_hidden=states)[0], states
 
-    def _choice(self, hidden: Tensor, base_hidden: Tensor | None) -> dict[str, Tensor]:
-        """From hidden states [edits, rows, d]; every value is [edits, rows]."""
+    def choice(self, hidden: Tensor, base_hidden: Tensor | None = None) -> dict[str, Tensor]:
+        """Scores [edits, rows] of a choice, from hidden states [edits, rows, d] and the base model's [rows, d]."""
         logp = self.scorer.logits(hidden).log_softmax(-1)
         yes, no = logp[..., self.yes].logsumexp(-1), logp[..., self.no].logsumexp(-1)
         values = {"lr": yes - no, "logp_yes": yes, "logp_no": no, "pmass": yes.exp() + no.exp()}

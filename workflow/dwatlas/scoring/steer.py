@@ -57,13 +57,14 @@ def steered(model: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
     with ExitStack() as undo:
         for name in names:
             changes = [(edit.delta[name], edit.alpha) if edit.changes(name) else None for edit in edits]
-            module = _linear(model, name, next(change[0] for change in changes if change))
+            module = linear_layer(model, name, next(change[0] for change in changes if change))
             module.forward = _Steered(module, changes)
             undo.callback(delattr, module, "forward")
         yield
 
 
-def _linear(model: nn.Module, name: str, matrix: Matrix) -> nn.Linear:
+def linear_layer(model: nn.Module, name: str, matrix: Matrix) -> nn.Linear:
+    """The layer whose weight is named; ``UserError`` when the model has none of the matrix's shape."""
     path = name.removesuffix(".weight")
     try:
         module = model.get_submodule(path)

@@ -1,0 +1,54 @@
+"""Shares by integrated gradients sum to the effect, whatever the parts."""
+
+import models_made
+import numpy as np
+import pytest
+import torch
+from models_made import ARCHITECTURES
+
+from dwatlas.lenses.base import Touched
+from dwatlas.lenses.layers import Layers
+from dwatlas.lenses.own_svd import OwnSvd
+from dwatlas.scoring.attribution import mean_gradient, share
+from dwatlas.scoring.scorer import Scorer
+from dwatlas.scoring.steer import Edit
+
+DELTA, ROWS = models_made.delta(scale=0.02), models_made.claims()
+WEIGHTS = torch.tensor(ROWS["label"].to_numpy(copy=True)).double() / len(ROWS)
+TOUCHED = tuple(Touched(site, 4) for site in models_made.ANATOMY.sites())
+
+
+@pytest.fixture(scope="module", params=ARCHITECTURES)
+def prepared(request):
+    return Scorer(models_made.model(request.param), models_made.tokenizer(), 200).prepare(ROWS)
+
+
+def half_difference(prepared, delta, alpha: float = 1.0) -> float:
+    up, down = (frame["lr"] @ WEIGHTS.numpy() for frame in prepared.score([Edit(delta, alpha), Edit(delta, -alpha)]))
+    return float(up - down) / 2
+
+
+def test_shares_of_all_parts_sum_to_the_antisymmetric_effect(prepared):
+    gradient, effect = mean_gradient(prepared, DELTA, WEIGHTS), half_difference(prepared, DELTA)
+    assert abs(effect) > 0.01
+    layers = [share(gradient, Layers().split(DELTA, name).keep) for name in ("layer-0", "layer-1", "layer-2")]
+    assert sum(layers) == pytest.approx(effect, rel=1e-3)
+    assert np.ptp(layers) > 0.01
+    for name in OwnSvd().names(TOUCHED):
+        split = OwnSvd().split(DELTA, name)
+        assert share(gradient, split.keep) + share(gradient, split.drop) == pytest.approx(effect, rel=1e-3)
+
+
+def test_for_a_small_dw_a_share_is_the_parts_own_effect(prepared):
+    small = models_made.delta(scale=2e-4)
+    gradient = mean_gradient(prepared, small, WEIGHTS, points=2)
+    for name in ("layer-0", "layer-2"):
+        part = Layers().split(small, name).keep
+        assert share(gradient, part) == pytest.approx(half_difference(prepared, part), rel=0.02, abs=1e-6)
+
+
+def test_the_model_is_untouched(prepared):
+    before = prepared.score()[0]
+    mean_gradient(prepared, DELTA, WEIGHTS, points=2)
+    assert prepared.score()[0].equals(before)
+    assert not any(parameter.requires_grad for parameter in prepared.scorer.model.parameters())
