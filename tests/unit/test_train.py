@@ -1,7 +1,7 @@
 """Training: loss on the answer's tokens only, failures that name the step, one start and one split for both poles."""
 
 import math
-from types import SimpleNamespace
+from collections import Counter
 
 import models_made
 import numpy as np
@@ -11,23 +11,25 @@ import torch
 from models_made import ANATOMY
 from peft import get_peft_model
 from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, Gemma2Config
 
 from dwatlas.adapters.base import Training
 from dwatlas.adapters.lora import Lora
 from dwatlas.errors import UserError
 from dwatlas.files import read_tensors
 from dwatlas.seeds import rng
-from dwatlas.train.fit import TRAIN_SCHEMA, examples_of, fit, held_out_loss, split_held_out
+from dwatlas.train.batches import Example, batch_of, by_length, examples_of, shared_lengths, training_order
+from dwatlas.train.fit import READ_EVERY, TRAIN_SCHEMA, answer_loss, fit, held_out_loss, split_held_out
 
 TOKENIZER = models_made.tokenizer()
 ADAPTER = Lora(r=2, alpha=4)
 
 
-def adapted():
+def adapted(base=None):
     """A random model with an adapter whose B is not zero, so that gradients reach A."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = get_peft_model(models_made.model(), ADAPTER.peft_config(ANATOMY))
+        model = get_peft_model(base or models_made.model(), ADAPTER.peft_config(ANATOMY))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.05)
@@ -38,6 +40,43 @@ def train(model, pairs, held_out=None, stream="order", **settings):
     settings = Training(**{"steps": 1, "batch_size": len(pairs), "warmup_steps": 0, "learning_rate": 1e-3} | settings)
     held_out = pairs[:0] if held_out is None else held_out
     return fit(model, TOKENIZER, pairs, held_out, settings, rng(stream), lambda text: None)
+
+
+def gemma2():
+    """A random model that caps its logits, at a value that matters."""
+    sizes = dict(
+        vocab_size=len(TOKENIZER),
+        num_hidden_layers=ANATOMY.layers,
+        hidden_size=ANATOMY.hidden,
+        intermediate_size=ANATOMY.intermediate,
+        num_attention_heads=ANATOMY.heads,
+        num_key_value_heads=ANATOMY.kv_heads,
+        head_dim=ANATOMY.head_dim,
+        query_pre_attn_scalar=ANATOMY.head_dim,
+        final_logit_softcapping=0.5,
+        sliding_window=8,
+        pad_token_id=0,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(Gemma2Config(**sizes), attn_implementation="eager")
+    return model.eval().requires_grad_(False)
+
+
+def with_head_bias():
+    """A random model whose output head has a bias."""
+    model = models_made.model("llama")
+    head = torch.nn.Linear(ANATOMY.hidden, len(TOKENIZER))
+    with torch.random.fork_rng():
+        torch.manual_seed(2)
+        head.weight = model.lm_head.weight
+        torch.nn.init.normal_(head.bias)
+    model.set_output_embeddings(head.requires_grad_(False))
+    return model
+
+
+BASES = {name: (lambda name=name: models_made.model(name)) for name in models_made.ARCHITECTURES}
+BASES |= {"gemma2": gemma2, "head bias": with_head_bias}
 
 
 def of_lengths() -> pd.DataFrame:
@@ -68,11 +107,39 @@ def test_an_example_is_the_chat_without_a_system_prompt():
     assert TOKENIZER.decode(ids[prompt:]) == f"{line['answer']} <end>"
 
 
+def loss_held_out(model, pairs, batch_size=1) -> float:
+    return held_out_loss(model, examples_of(TOKENIZER, pairs), batch_size, TOKENIZER.pad_token_id)
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_the_loss_is_that_of_full_logits_under_an_attention_mask(base):
+    """Known answer: the model's own logits, labels only on the answers; head bias, softcapping, windows of 8 and 32."""
+    model, pairs = adapted(BASES[base]()), of_lengths()
+    pairs["prompt"] = [" ".join([prompt] * times) for times, prompt in enumerate(pairs["prompt"], start=1)]
+    examples = examples_of(TOKENIZER, pairs)
+    length = max(len(ids) for ids, _ in examples)
+    assert length > 64
+    ids = torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in examples])
+    mask = torch.tensor([[1] * len(ids) + [0] * (length - len(ids)) for ids, _ in examples])
+    labels = ids.masked_fill(mask == 0, -100)
+    for row, (_, prompt) in zip(labels, examples, strict=True):
+        row[:prompt] = -100
+    logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+    expected = cross_entropy(logits.flatten(0, 1), labels[:, 1:].flatten(), ignore_index=-100)
+    found = answer_loss(model, batch_of(examples, TOKENIZER.pad_token_id, model.device))
+    torch.testing.assert_close(found, expected, rtol=1e-6, atol=0)
+    expected_gradients, found_gradients = (
+        torch.autograd.grad(loss, [p for p in model.parameters() if p.requires_grad]) for loss in (expected, found)
+    )
+    for expected_gradient, found_gradient in zip(expected_gradients, found_gradients, strict=True):
+        torch.testing.assert_close(found_gradient, expected_gradient, rtol=1e-3, atol=1e-6)
+
+
 def test_the_loss_is_the_mean_over_answer_tokens_whatever_the_padding():
     model, pairs = adapted(), of_lengths()
     total, tokens = plain_losses(model, pairs)
     for size in (1, 5, len(pairs)):
-        assert held_out_loss(model, TOKENIZER, pairs, size) == pytest.approx(total / tokens, rel=1e-5)
+        assert loss_held_out(model, pairs, size) == pytest.approx(total / tokens, rel=1e-5)
     log = train(model, pairs)
     assert log.loc[log["split"] == "train", "loss"].item() == pytest.approx(total / tokens, rel=1e-5)
 
@@ -123,31 +190,34 @@ def test_every_example_is_seen_once_before_any_is_seen_again():
     """One example a step and no learning: the losses of an epoch are those of the examples."""
     model, pairs = adapted(), of_lengths()
     log = train(model, pairs, steps=len(pairs), batch_size=1, learning_rate=1e-12)
-    alone = [held_out_loss(model, TOKENIZER, pairs.iloc[[index]], 1) for index in range(len(pairs))]
+    alone = [loss_held_out(model, pairs.iloc[[index]]) for index in range(len(pairs))]
     np.testing.assert_allclose(np.sort(log.loc[log["split"] == "train", "loss"]), np.sort(alone), rtol=1e-4)
 
 
-class Planned(torch.nn.Module):
-    """Stands in for a model: at the k-th call it puts the right token ``penalties[k]`` nats below the others."""
-
-    device = torch.device("cpu")
-
-    def __init__(self, *penalties: float):
-        super().__init__()
-        self.penalties, self.level = list(penalties), torch.nn.Parameter(torch.zeros(()))
-
-    def forward(self, input_ids, attention_mask):
-        right = torch.nn.functional.one_hot(input_ids.roll(-1, dims=1), len(TOKENIZER)).bool()
-        logits = torch.zeros(right.shape).masked_fill(right, -self.penalties.pop(0))
-        return SimpleNamespace(logits=logits + self.level)
+def plan(monkeypatch, *losses: float) -> None:
+    """Let the k-th step have the k-th loss, with gradients of zero."""
+    planned = iter(losses)
+    monkeypatch.setattr(
+        "dwatlas.train.fit.answer_loss",
+        lambda model, batch: next(planned) + 0 * next(p for p in model.parameters() if p.requires_grad).sum(),
+    )
 
 
-@pytest.mark.parametrize(("bad", "said"), [(math.nan, "nan"), (math.inf, "inf"), (100.0, "10[45]")])
-def test_a_loss_that_diverges_or_is_no_number_fails_at_its_step(bad, said):
-    """The first loss is ln 144 = 5; ten times that is too much."""
-    with pytest.raises(UserError, match=f"loss is {said}.* at step 3; lower training.learning_rate"):
-        train(Planned(0.0, 40.0, bad, 0.0), of_lengths(), steps=4)
-    assert len(train(Planned(0.0, 40.0, 0.0, 0.0), of_lengths(), steps=4)) == 6
+@pytest.mark.parametrize(("bad", "said"), [(math.nan, "nan"), (math.inf, "inf"), (51.0, "51")])
+@pytest.mark.parametrize("steps", [4, 3, 2 * READ_EVERY])
+def test_a_loss_that_diverges_or_is_no_number_fails_at_its_step(monkeypatch, bad, said, steps):
+    """Ten times the first loss is too much, and it is the first such step that is named."""
+    plan(monkeypatch, 5.0, 50.0, bad, *[0.0] * steps)
+    with pytest.raises(UserError, match=f"loss is {said} at step 3; lower training.learning_rate"):
+        train(adapted(), of_lengths(), steps=steps)
+    plan(monkeypatch, 5.0, 50.0, *[0.0] * steps)
+    assert len(train(adapted(), of_lengths(), steps=steps)) == steps + 2
+
+
+def test_training_stops_soon_after_it_diverges(monkeypatch):
+    plan(monkeypatch, 1.0, math.nan, *[1.0] * (READ_EVERY - 2))
+    with pytest.raises(UserError, match="nan at step 2;"):
+        train(adapted(), of_lengths(), steps=100 * READ_EVERY)
 
 
 def test_weights_that_are_no_numbers_fail_at_the_first_step():
@@ -155,6 +225,63 @@ def test_weights_that_are_no_numbers_fail_at_the_first_step():
     next(p for name, p in model.named_parameters() if "lora_B" in name).data.fill_(math.nan)
     with pytest.raises(UserError, match="nan at step 1;"):
         train(model, of_lengths())
+
+
+def test_an_epoch_has_every_example_once_and_goes_on_in_the_next():
+    lengths = [7, 3, 9, 5, 8, 3, 6, 2, 9, 4, 1]
+    for size in (1, 3, 4, 11, 25):
+        order = training_order(lengths, size, 50, rng("epochs"), pool=2)
+        assert [len(batch) for batch in order] == [size] * 50
+        for seen in (0, 7, 13, 50):
+            times = Counter(index for batch in order[:seen] for index in batch)
+            counts = [times[index] for index in range(len(lengths))]
+            assert max(counts) - min(counts) <= (1 if seen * size % len(lengths) else 0)
+
+
+def test_batches_hold_examples_of_similar_length_in_random_order():
+    """One pool: the batches are those of the sorted lengths, and the short ones do not always come first."""
+    lengths = rng("lengths").permutation(np.repeat([10, 20, 30, 40], 4)).tolist()
+    orders = [[[lengths[index] for index in batch] for batch in training_order(lengths, 4, 4, rng(n))] for n in "abcd"]
+    assert all(sorted(order) == [[10] * 4, [20] * 4, [30] * 4, [40] * 4] for order in orders)
+    assert len({str(order) for order in orders}) > 1
+    assert [lengths[index] for batch in by_length(lengths, 3) for index in batch] == sorted(lengths)
+
+
+def test_pools_keep_padding_low_without_fixing_the_batches():
+    """Lengths 40–160: a random batch of 16 is padded by a third; pools of eight batches leave under a tenth."""
+    lengths = rng("lengths").integers(40, 161, 1024)
+
+    def order(pool: int) -> np.ndarray:
+        return np.array(training_order(lengths.tolist(), 16, 128, rng("order"), pool))
+
+    def padding(pool: int) -> float:
+        return 1 - lengths[order(pool)].sum() / (16 * lengths[order(pool)].max(axis=1).sum())
+
+    assert padding(1) > 0.3
+    assert padding(8) < 0.1
+    first, second = ({frozenset(batch) for batch in epoch} for epoch in np.split(order(8), 2))
+    assert not first & second
+
+
+def test_both_poles_see_the_same_questions_in_the_same_order():
+    """Lengths that the poles share give the same batches even where the answers' lengths differ."""
+    pairs = models_made.pairs(12).sample(frac=1, random_state=0)
+    pairs["answer"] = [f"{'no ' * number}." for number in range(len(pairs))]
+    pairs = pairs.sort_values(["pole", "question_id"], ignore_index=True)
+    lengths = shared_lengths(pairs)
+    longest = pairs.assign(n=pairs["prompt"].str.len() + pairs["answer"].str.len()).groupby("question_id")["n"].max()
+    assert lengths.tolist() == longest[pairs["question_id"]].tolist()
+    pos, neg = (
+        training_order(lengths[pairs["pole"] == pole].tolist(), 3, 8, rng("order"), pool=2) for pole in ("pos", "neg")
+    )
+    assert pos == neg
+
+
+def test_a_batch_is_padded_on_the_right_and_points_at_the_answers():
+    batch = batch_of([Example([11, 12, 13, 14], 2), Example([21, 22], 1)], 9, torch.device("cpu"))
+    assert batch.inputs.tolist() == [[11, 12, 13], [21, 9, 9]]
+    assert batch.positions.tolist() == [1, 2, 3]
+    assert batch.targets.tolist() == [13, 14, 22]
 
 
 def test_training_without_any_answers_is_refused():
@@ -227,12 +354,26 @@ def test_training_again_gives_the_same_bytes(manifest, tmp_path):
     assert models_made.train_log(first["pos"])["step"].tolist() == [0, 1, 2, 3, 3]
 
 
+def test_the_job_orders_both_poles_by_the_same_lengths(manifest, tmp_path, monkeypatch):
+    given = []
+
+    def recorded(*arguments):
+        given.append(arguments[-1])
+        return fit(*arguments)
+
+    monkeypatch.setattr("dwatlas.jobs.train.fit", recorded)
+    models_made.train_pair(Lora(r=2, training=Training(steps=1, batch_size=4)), manifest, tmp_path)
+    pos, neg = given
+    assert pos == neg
+    assert set(pos) <= set(shared_lengths(models_made.pairs()))
+
+
 def test_the_poles_are_trained_apart(manifest, tmp_path):
     """The second pole's training must not go on from the first one's weights."""
     adapter = Lora(r=2, training=Training(steps=6, batch_size=8, learning_rate=0.02))
     poles = models_made.train_pair(adapter, manifest, tmp_path)
     logs = {pole: models_made.train_log(folder) for pole, folder in poles.items()}
-    base = {pole: held_out_loss(adapted_base(), TOKENIZER, held_out_of(pole), 16) for pole in poles}
+    base = {pole: loss_held_out(adapted_base(), held_out_of(pole), 16) for pole in poles}
     for pole, log in logs.items():
         start = log.loc[(log["split"] == "held_out") & (log["step"] == 0), "loss"].item()
         assert start == pytest.approx(base[pole], rel=1e-5)

@@ -14,6 +14,7 @@ from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.pairs.sample import PAIRS_SCHEMA, POLES
 from dwatlas.registry import build
 from dwatlas.seeds import rng, torch_seed
+from dwatlas.train.batches import shared_lengths
 from dwatlas.train.fit import TRAIN_SCHEMA, fit, split_held_out
 
 
@@ -28,6 +29,7 @@ def work(job: Job) -> None:
     start = {name: tensor.clone() for name, tensor in get_peft_model_state_dict(model).items()}
     pairs = read_table(job.input("pairs"), PAIRS_SCHEMA)
     split = split_held_out(pairs, adapter.training.held_out_share, rng("held-out", *names, spec["order_seed"]))
+    lengths = shared_lengths(pairs)
     for pole in POLES:
         set_peft_model_state_dict(model, start)
         train, held_out = (part[part["pole"] == pole] for part in split)
@@ -40,6 +42,7 @@ def work(job: Job) -> None:
             adapter.training,
             order,
             lambda text, pole=pole: job.say(f"{pole} {text}"),
+            lengths[train.index].tolist(),
         )
         _save(model, Path(job.outputs[pole]).parent, job)
         write_table(job.outputs[f"{pole}_log"], log, TRAIN_SCHEMA, job.provenance())

@@ -1,43 +1,34 @@
-"""Train one pole of an adapter on its answers: AdamW, loss on the answer's tokens only."""
+"""Train one pole of an adapter on its answers: AdamW, loss on the answer's tokens only.
+
+Next to a plain loop over full logits this computes logits for the answers' tokens alone, pads little, since batches
+hold examples of similar length, needs no attention mask, and reads the losses back only now and then, so that a GPU
+is not made to wait after every step.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import torch
 from peft import PeftModel
+from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
 from dwatlas.adapters.base import Training
 from dwatlas.errors import UserError
-from dwatlas.models.load import encode
+from dwatlas.train.batches import Batch, Example, batch_of, by_length, examples_of, training_order
 
 TRAIN_SCHEMA = pa.schema([("step", pa.int32()), ("split", pa.string()), ("loss", pa.float32())])
 DIVERGED, COLLAPSED = 10.0, 1.5
 """Training fails when the loss of a step exceeds its first value this many times, or the mean loss of the last quarter
 of the steps does: a model that was driven into a corner answers like a uniform guess, at a finite loss."""
-
-Example = tuple[list[int], int]
-"""Token ids of prompt and answer, and how many of them are the prompt's."""
-
-
-def examples_of(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame) -> list[Example]:
-    """Chat-format every pair without a system prompt."""
-    examples = []
-    for line in pairs.itertuples():
-        chat = [{"role": "user", "content": line.prompt}]
-        prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": line.answer}], tokenize=False)
-        if not whole.startswith(prompt):
-            raise UserError("tokenizer: its chat template changes the prompt when an answer follows; use another")
-        prompt_ids, answer_ids = encode(tokenizer, prompt), encode(tokenizer, whole[len(prompt) :])
-        examples.append((prompt_ids + answer_ids, len(prompt_ids)))
-    return examples
+READ_EVERY = 10
+"""Steps between two looks at the losses."""
 
 
 def split_held_out(pairs: pd.DataFrame, share: float, rng: np.random.Generator) -> tuple[pd.DataFrame, pd.DataFrame]:
@@ -56,76 +47,84 @@ def fit(
     settings: Training,
     rng: np.random.Generator,
     say: Callable[[str], None],
+    lengths: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """Train in place and return the losses (columns of ``TRAIN_SCHEMA``; ``split`` is train or held_out).
 
+    ``lengths`` [pairs] say which pairs are alike in length (by default the tokens of each).
     Raises ``UserError`` with the step when the loss is not finite or grows tenfold.
     """
-    examples = examples_of(tokenizer, pairs)
+    examples, others = examples_of(tokenizer, pairs), examples_of(tokenizer, held_out)
     if not examples:
         raise UserError("no answers to train on; ask more questions or lower training.held_out_share")
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
-    log = [{"step": 0, "split": "held_out", "loss": held_out_loss(model, tokenizer, held_out, settings.batch_size)}]
+    if lengths is None:
+        lengths = [len(example.ids) for example in examples]
+    pad = tokenizer.pad_token_id
+    start = held_out_loss(model, others, settings.batch_size, pad)
+    order = training_order(lengths, settings.batch_size, settings.steps, rng)
+    batches = (batch_of([examples[index] for index in chosen], pad, model.device) for chosen in order)
     model.train()
-    first = None
-    for step, chosen in enumerate(_order(len(examples), settings, rng), start=1):
-        loss = _loss(model, [examples[index] for index in chosen], tokenizer.pad_token_id)
-        value = loss.item()
-        first = value if first is None else first
-        if not math.isfinite(value) or value > DIVERGED * max(first, 1.0):
-            raise UserError(f"loss is {value:.4g} at step {step}; lower training.learning_rate")
+    losses = _train(model, batches, settings, say)
+    model.eval()
+    final = held_out_loss(model, others, settings.batch_size, pad)
+    if others and not math.isfinite(final):
+        raise UserError(f"held-out loss is {final} at step {settings.steps}; lower training.learning_rate")
+    log = [(0, "held_out", start), *((step, "train", loss) for step, loss in enumerate(losses, start=1))]
+    return pd.DataFrame([*log, (settings.steps, "held_out", final)], columns=TRAIN_SCHEMA.names)
+
+
+def answer_loss(model: PeftModel, batch: Batch) -> Tensor:
+    """Mean cross-entropy over the answers' tokens, in nats, float32."""
+    causal = model.get_base_model()
+    hidden = causal.get_decoder()(input_ids=batch.inputs, use_cache=False)[0]
+    logits = causal.get_output_embeddings()(hidden.flatten(0, 1).index_select(0, batch.positions)).float()
+    softcap = getattr(causal.config.get_text_config(), "final_logit_softcapping", None)
+    return cross_entropy(softcap * torch.tanh(logits / softcap) if softcap else logits, batch.targets)
+
+
+@torch.no_grad()
+def held_out_loss(model: PeftModel, examples: list[Example], batch_size: int, pad: int) -> float:
+    """Mean loss per answer token over held-out examples, in nats; NaN when there are none."""
+    total, tokens = 0.0, 0
+    for chosen in by_length([len(example.ids) for example in examples], batch_size):
+        batch = batch_of([examples[index] for index in chosen], pad, model.device)
+        total += answer_loss(model, batch).item() * len(batch.targets)
+        tokens += len(batch.targets)
+    return total / tokens if tokens else math.nan
+
+
+def _train(model: PeftModel, batches: Iterable[Batch], settings: Training, say: Callable[[str], None]) -> list[float]:
+    """One optimiser step per batch; returns the loss of every step."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
+    losses: list[float] = []
+    unread: list[Tensor] = []
+    for step, batch in enumerate(batches, start=1):
+        loss = answer_loss(model, batch)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimiser.step()
         schedule.step()
-        log.append({"step": step, "split": "train", "loss": value})
-        if step % max(settings.steps // 4, 1) == 0:
-            say(f"step {step}/{settings.steps}, loss {value:.3f}")
-    late = np.mean([line["loss"] for line in log[-max(settings.steps // 4, 1) :]])
-    if late > COLLAPSED * max(first, 1.0):
+        unread.append(loss.detach())
+        report = step % max(settings.steps // 4, 1) == 0
+        if report or step == settings.steps or len(unread) == READ_EVERY:
+            losses += torch.stack(unread).tolist()
+            unread.clear()
+            _check(losses)
+        if report:
+            say(f"step {step}/{settings.steps}, loss {losses[-1]:.3f}")
+    late = np.mean(losses[-max(settings.steps // 4, 1) :])
+    if late > COLLAPSED * max(losses[0], 1.0):
         raise UserError(
-            f"loss rose from {first:.4g} to {late:.4g} at step {settings.steps}; lower training.learning_rate"
+            f"loss rose from {losses[0]:.4g} to {late:.4g} at step {settings.steps}; lower training.learning_rate"
         )
-    model.eval()
-    final = held_out_loss(model, tokenizer, held_out, settings.batch_size)
-    if len(held_out) and not math.isfinite(final):
-        raise UserError(f"held-out loss is {final} at step {settings.steps}; lower training.learning_rate")
-    return pd.DataFrame([*log, {"step": settings.steps, "split": "held_out", "loss": final}])
+    return losses
 
 
-@torch.no_grad()
-def held_out_loss(model: PeftModel, tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame, batch_size: int) -> float:
-    """Mean loss per answer token over held-out pairs, in nats; NaN when there are none."""
-    examples = examples_of(tokenizer, pairs)
-    total, tokens = 0.0, 0
-    for first in range(0, len(examples), batch_size):
-        batch = examples[first : first + batch_size]
-        count = sum(len(ids) - prompt for ids, prompt in batch)
-        total += _loss(model, batch, tokenizer.pad_token_id).item() * count
-        tokens += count
-    return total / tokens if tokens else math.nan
-
-
-def _order(size: int, settings: Training, rng: np.random.Generator):
-    """Indices of each step's batch: one random order of all examples after another."""
-    queue: list[int] = []
-    for _ in range(settings.steps):
-        while len(queue) < settings.batch_size:
-            queue += rng.permutation(size).tolist()
-        yield queue[: settings.batch_size]
-        queue = queue[settings.batch_size :]
-
-
-def _loss(model: PeftModel, batch: list[Example], pad: int) -> torch.Tensor:
-    """Mean cross-entropy over the answer tokens of a right-padded batch, float32."""
-    length = max(len(ids) for ids, _ in batch)
-    ids = torch.tensor([ids + [pad] * (length - len(ids)) for ids, _ in batch], device=model.device)
-    position = torch.arange(length, device=model.device)
-    starts = torch.tensor([prompt for _, prompt in batch], device=model.device)[:, None]
-    ends = torch.tensor([len(ids) for ids, _ in batch], device=model.device)[:, None]
-    answer = ((position >= starts) & (position < ends))[:, 1:]
-    logits = model(input_ids=ids, attention_mask=(position < ends).long()).logits[:, :-1]
-    return cross_entropy(logits[answer].float(), ids[:, 1:][answer])
+def _check(losses: list[float]) -> None:
+    """Raise ``UserError`` at the first loss that is not finite or ten times the first."""
+    for step, loss in enumerate(losses, start=1):
+        if not math.isfinite(loss) or loss > DIVERGED * max(losses[0], 1.0):
+            raise UserError(f"loss is {loss:.4g} at step {step}; lower training.learning_rate")
