@@ -12,7 +12,7 @@ test: .venv/installed
 	pytest
 
 bench: .venv/installed
-	python tests/bench/study.py
+	PYTHONPATH=workflow:tests python -m bench $(NAMES)
 
 lint: .venv/installed
 	ruff check . && ruff format --check . && snakefmt --check workflow Snakefile && snakemake --lint

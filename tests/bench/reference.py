@@ -2,7 +2,7 @@
 
 For each edit and each α, zero included: add α·dW_c to the weights, run every row's full prompt in batches of 8 in file
 order with left padding, take the logits of the whole sequence at the last position, subtract α·dW_c again. Nothing of
-``dwatlas.scoring`` is used. ``python tests/bench/reference.py`` times one cell.
+``dwatlas.scoring`` is used.
 """
 
 from __future__ import annotations
@@ -14,22 +14,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-import pandas as pd
 import torch
 from torch import Tensor
 from transformers import BatchEncoding, PreTrainedModel, PreTrainedTokenizerBase
 
-from bench.tables import markdown, median_seconds, peak_flops, table
 from dwatlas.models.anatomy import Anatomy
-from dwatlas.models.tiny import random_model
-from dwatlas.models.tokenizer import word_tokenizer
-from dwatlas.seeds import rng, torch_generator
 
 BATCH_SIZE = 8
 DRIFT = 1e-6
 """Adding and subtracting in floating point does not give the same weights back; a larger change is warned of."""
-ANATOMY = Anatomy(layers=8, hidden=512, intermediate=1536, heads=8, kv_heads=4, head_dim=64)
-VOCABULARY, ROWS, CELLS, THREADS = 32_000, 16, 50, 2
 
 
 @torch.no_grad()
@@ -106,54 +99,3 @@ def cost_on_paper(anatomy: Anatomy, vocabulary: int, lengths: list[int], batch_s
     batches = [lengths[first : first + batch_size] for first in range(0, len(lengths), batch_size)]
     padded = [(len(batch), max(batch)) for batch in batches]
     return 2.0 * sum(rows * (length * per_token + length**2 * per_pair) for rows, length in padded)
-
-
-def measure() -> pd.DataFrame:
-    """Time of one cell of a few rows on the CPU, its share of the matrix-multiply peak, and the weights' drift."""
-    torch.set_num_threads(THREADS)
-    words = [f"w{number}" for number in range(VOCABULARY)]
-    tokenizer, lengths = word_tokenizer(words), rng("bench reference").integers(90, 170, ROWS).tolist()
-    texts = [
-        " ".join(words[number] for number in rng("bench row", row).integers(0, VOCABULARY, length))
-        for row, length in enumerate(lengths)
-    ]
-    model = random_model("qwen3", ANATOMY, len(tokenizer), seed=0).eval()
-    generator = torch_generator("bench edit")
-    edit = {site.name: 1e-3 * torch.randn(site.shape, generator=generator) for site in ANATOMY.sites()[:7]}
-    seconds = median_seconds(lambda: score_all(model, tokenizer, texts, {"edit": edit}, [1.0], [7], [8]), 3)
-    rate = cost_on_paper(ANATOMY, len(tokenizer), lengths) / seconds
-    return table(
-        [
-            (f"reference: one cell of {ROWS} rows", "s", seconds, float("nan"), False),
-            ("reference: rate", "GFLOP/s", rate / 1e9, float("nan"), True),
-            (
-                "reference: share of the matrix-multiply peak",
-                "%",
-                100 * rate / peak_flops(THREADS, "cpu"),
-                float("nan"),
-                True,
-            ),
-            (f"reference: drift of the weights over {CELLS} cells", "", scan_drift(model, edit), DRIFT, False),
-        ]
-    )
-
-
-@torch.no_grad()
-def scan_drift(model: PreTrainedModel, edit: Mapping[str, Tensor]) -> float:
-    """The largest change of a weight after ``edit`` was added and subtracted ``CELLS`` times with α of ±1."""
-    parameters = dict(model.named_parameters())
-    before = {name: parameters[name].clone() for name in edit}
-    for cell in range(CELLS):
-        alpha = (-1.0) ** cell
-        add(parameters, edit, alpha)
-        add(parameters, edit, -alpha)
-    return max(drift(parameters[name], weight) for name, weight in before.items())
-
-
-def main() -> None:
-    """Print the table."""
-    print(markdown(measure()))
-
-
-if __name__ == "__main__":
-    main()

@@ -17,6 +17,8 @@ import torch
 COLUMNS = ["what", "unit", "measured", "limit", "higher_is_better"]
 SIZES = (512, 1024, 2048)
 REPEATS = 10
+NONE = float("nan")
+"""No limit."""
 
 
 def table(lines: list[tuple]) -> pd.DataFrame:
@@ -33,6 +35,13 @@ def markdown(frame: pd.DataFrame) -> str:
         what, measured = row.what.replace("|", r"\|"), f"{_three_digits(row.measured)} {row.unit}".strip()
         lines.append(f"| {what} | {measured} | {limit} |")
     return "\n".join(lines)
+
+
+def missed(frame: pd.DataFrame) -> list[str]:
+    """What in a ``measure()`` frame is beyond its limit."""
+    short = (frame["measured"] < frame["limit"]) & frame["higher_is_better"]
+    long = (frame["measured"] > frame["limit"]) & ~frame["higher_is_better"]
+    return frame.loc[short | long, "what"].tolist()
 
 
 def peak_flops(threads: int, device: str, dtype: torch.dtype = torch.float32) -> float:

@@ -51,7 +51,7 @@ def test_scores_are_those_of_the_straightforward_algorithm(architecture, seed):
     texts = [text_of(chat) for chat in ROWS["messages"]]
     dense = {name: {tensor: matrix.dense() for tensor, matrix in part.items()} for name, part in parts.items()}
     expected = score_all(model, TOKENIZER, texts, dense, ALPHAS, [YES], [NO])
-    scorer = Scorer(model, TOKENIZER, tokens_per_batch=200, memory=50_000)
+    scorer = Scorer(model, TOKENIZER, tokens_per_batch=200, edits_at_once=2, memory=50_000)
     scorer.references += [Edit(DELTA, alpha) for alpha in ALPHAS]
     prepared = scorer.prepare(ROWS)
     together = prepared.score([Edit(part, alpha) for part in parts.values() for alpha in ALPHAS])
@@ -125,7 +125,7 @@ def test_boundaries_beyond_the_budget_come_back_from_disk_as_they_were():
 def test_where_boundaries_are_kept_changes_no_bit():
     scores = []
     for memory in (2**30, 0):
-        scorer = Scorer(models_made.model(), TOKENIZER, 200, memory)
+        scorer = Scorer(models_made.model(), TOKENIZER, 200, memory=memory)
         scorer.references += [Edit(DELTA, 1.0)]
         split = Layers().split(DELTA, "layer-1")
         scores.append(scorer.prepare(ROWS).score([Edit(split.keep, 1.0), Edit(split.drop, 1.0)]))

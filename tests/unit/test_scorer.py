@@ -174,7 +174,7 @@ EVALS = {
     "dilemmas": dilemma_rows(world(0), rng("dilemmas made")),
     "knowledge": knowledge_rows(world(0)),
 }
-RUNTIME = {"dtype": "float32", "tokens_per_batch": 700, "edits_at_once": 3}
+RUNTIME = {"dtype": "float32", "tokens_per_batch": 2000, "edits_at_once": 3}
 OPTIONS = [{"name": name, "yes": "yes", "no": "no"} for name in EVALS]
 
 

@@ -25,8 +25,11 @@ class Section(BaseModel):
 
 class _Runtime(Section):
     dtype: Dtype = Field("float32", description="Precision of the base weights; dW and logits are always float32.")
-    tokens_per_batch: int = Field(
-        2048, ge=1, description="Tokens in one scoring batch, padding included, for each edit scored side by side."
+    tokens_per_batch: int | None = Field(
+        None,
+        ge=1,
+        description="Tokens in one scoring batch, of all weight edits side by side, padding included; by default 2048 "
+        "on a CPU (what its caches hold) and 32768 on a GPU.",
     )
     edits_at_once: int = Field(
         4, ge=1, description="Weight edits scored side by side: a component has four, kept and dropped at α = ±1."

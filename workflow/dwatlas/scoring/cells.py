@@ -94,8 +94,9 @@ class Bench:
     ):
         model = load_model(folder, runtime["dtype"])
         budget = torch.cuda.mem_get_info()[0] // 2 if model.device.type == "cuda" else memory * 2**19
-        self.scorer = Scorer(model, load_tokenizer(folder), runtime["tokens_per_batch"], budget)
-        self.at_once = runtime["edits_at_once"]
+        self.scorer = Scorer(
+            model, load_tokenizer(folder), runtime["tokens_per_batch"], runtime["edits_at_once"], budget
+        )
         self.questions = [
             self._question(options, *_read_eval(rows_path, base_path))
             for options, rows_path, base_path in zip(evals, eval_paths, base_paths, strict=True)
@@ -114,7 +115,7 @@ class Bench:
     def score(self, cells: Iterable[Cell]) -> Iterator[Scored]:
         """Score cells on every eval, ``edits_at_once`` side by side, in their order."""
         cells = iter(cells)
-        while group := list(islice(cells, self.at_once)):
+        while group := list(islice(cells, self.scorer.edits_at_once)):
             edits = [cell.edit for cell in group]
             frames = [question.prepared.score(edits, question.base_hidden) for question in self.questions]
             for cell, *metrics in zip(group, *frames, strict=True):

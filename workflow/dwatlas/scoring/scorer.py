@@ -34,13 +34,14 @@ from dwatlas.scoring.packing import pack
 from dwatlas.scoring.passes import Passes
 from dwatlas.scoring.steer import BASE, Edit
 
+TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
 METRICS = ["lr", "logp_yes", "logp_no", "pmass", "kl_base", "nll", "correct"]
 
 
 class Scorer:
     """Scores eval rows with a model and edits of its weights.
 
-    ``tokens_per_batch`` bounds the tokens in one batch, padding included, for each of the edits scored side by side;
+    ``tokens_per_batch`` bounds the tokens in one batch, padding included, of ``edits_at_once`` edits side by side;
     ``memory`` is the number of bytes that hidden states at block boundaries may take before they go to disk.
     ``references`` are edits that others share their lower blocks with: add α·dW before its parts are dropped.
     """
@@ -49,12 +50,14 @@ class Scorer:
         self,
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase,
-        tokens_per_batch: int = 2048,
+        tokens_per_batch: int | None = None,
+        edits_at_once: int = 1,
         memory: int = 2**32,
     ):
         self.model = model
         self.tokenizer = tokenizer
-        self.tokens_per_batch = tokens_per_batch
+        self.edits_at_once = edits_at_once
+        self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH[model.device.type]
         self.blocks = Blocks(model)
         self.references = [BASE]
         self.store = Boundaries(memory)
@@ -72,7 +75,7 @@ class Scorer:
             raise UserError("eval: some rows have an answer and some have none; give all or none")
         sequences = [prompt + answer for prompt, answer in zip(prompts, answers, strict=True)]
         width = max(map(len, answers))
-        packing = pack(sequences, 1 + width, self.tokens_per_batch, self.model.device)
+        packing = pack(sequences, 1 + width, self.tokens_per_batch // self.edits_at_once, self.model.device)
         padded = [[-1] * (width - len(answer)) + answer for answer in answers]
         tokens = torch.tensor(padded, dtype=torch.long, device=self.model.device).reshape(len(rows), width)
         return Prepared(self, Passes(self.blocks, packing, self.references, self.store), tokens, *words)
