@@ -30,6 +30,7 @@ from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.tiny import random_model
 from dwatlas.models.tokenizer import word_tokenizer
+from dwatlas.scoring.attribution import mean_gradient, share
 from dwatlas.scoring.packing import pack
 from dwatlas.scoring.passes import Passes
 from dwatlas.scoring.scorer import Prepared, Scorer
@@ -275,6 +276,25 @@ def parts(setting: Setting) -> Iterator[tuple]:
     for what, shared, boundaries, together in VARIANTS:
         took = min(variant(setting, components, shared, boundaries, together) for _ in range(2))
         yield what, "×", plain / took, NONE, True
+    yield from additive(setting)
+
+
+def additive(setting: Setting) -> Iterator[tuple]:
+    """Integrated gradients for all components of all lenses, beside ablating them."""
+    prepared, weights = setting.prepare(), torch.ones(len(setting.rows)) / len(setting.rows)
+    parts = [(lens, name) for lens in LENSES for name in setting.components(lens)]
+    took = seconds(lambda: additive_shares(setting, prepared, weights, parts))
+    one = seconds(lambda: prepared.score(setting.edits(Modules(), "attention")))
+    yield f"additive shares of all {len(parts)} components, 16 backward passes", "s", took, NONE, False
+    yield "ablating one of them, for comparison", "s", one, NONE, False
+
+
+def additive_shares(
+    setting: Setting, prepared: Prepared, weights: Tensor, parts: list[tuple[Lens, str]]
+) -> list[float]:
+    """Each component's share of the effect."""
+    gradient = mean_gradient(prepared, setting.delta, weights)
+    return [share(gradient, lens.split(setting.delta, name).keep) for lens, name in parts]
 
 
 VARIANTS = [
