@@ -112,7 +112,7 @@ def test_every_rule_states_all_that_a_cluster_and_a_cache_need(rule):
         f'code=PLAN.code("{rule}")',
         "mem_mb=",
         "runtime=",
-        f"python -m dwatlas.jobs.{rule} --spec {{params.spec:q}} --code {{params.code}}",
+        f"python -m dwatlas.jobs {rule} --spec {{params.spec:q}} --code {{params.code}}",
         "2>&1 | tee {log}",
     ):
         assert text in RULES[rule]

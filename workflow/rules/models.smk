@@ -17,7 +17,7 @@ rule pretrain:
         spec=PLAN.spec("pretrain"),
         code=PLAN.code("pretrain"),
     shell:
-        "python -m dwatlas.jobs.pretrain --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs pretrain --spec {params.spec:q} --code {params.code}"
         " --outputs manifest={output.manifest} 2>&1 | tee {log}"
 
 
@@ -40,7 +40,7 @@ rule fetch:
         spec=PLAN.spec("fetch"),
         code=PLAN.code("fetch"),
     shell:
-        "python -m dwatlas.jobs.fetch --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs fetch --spec {params.spec:q} --code {params.code}"
         " --outputs manifest={output.manifest} 2>&1 | tee {log}"
 
 
@@ -65,5 +65,5 @@ rule local:
         spec=PLAN.spec("local"),
         code=PLAN.code("local"),
     shell:
-        "python -m dwatlas.jobs.local --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs local --spec {params.spec:q} --code {params.code}"
         " --outputs manifest={output.manifest} 2>&1 | tee {log}"

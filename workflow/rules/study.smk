@@ -17,7 +17,7 @@ rule gather:
         spec=PLAN.spec("gather"),
         code=PLAN.code("gather"),
     shell:
-        "python -m dwatlas.jobs.gather --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs gather --spec {params.spec:q} --code {params.code}"
         " --outputs scores={output.scores} 2>&1 | tee {log}"
 
 
@@ -44,7 +44,7 @@ rule retained:
         code=PLAN.code("retained"),
         files=[f"scores={path}" for path in PLAN.study_scores()],
     shell:
-        "python -m dwatlas.jobs.retained --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code}"
         " --inputs {params.files}"
         " --outputs retained={output.retained} seeds={output.seeds}"
         " controls={output.controls} doses={output.doses} 2>&1 | tee {log}"
@@ -78,7 +78,7 @@ rule tables:
         spec=PLAN.spec("tables"),
         code=PLAN.code("tables"),
     shell:
-        "python -m dwatlas.jobs.tables --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
         " doses={input.doses} --outputs csv={output.csv[0]} 2>&1 | tee {log}"
 
@@ -112,7 +112,7 @@ rule figures:
         spec=PLAN.spec("figures"),
         code=PLAN.code("figures"),
     shell:
-        "python -m dwatlas.jobs.figures --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
         " doses={input.doses} --outputs png={output.png} 2>&1 | tee {log}"
 
@@ -145,6 +145,6 @@ rule report:
         spec=PLAN.spec("report"),
         code=PLAN.code("report"),
     shell:
-        "python -m dwatlas.jobs.report --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
         " doses={input.doses} --outputs page={output.page} 2>&1 | tee {log}"

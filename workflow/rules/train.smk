@@ -24,7 +24,7 @@ rule train:
         spec=PLAN.spec("train"),
         code=PLAN.code("train"),
     shell:
-        "python -m dwatlas.jobs.train --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs train --spec {params.spec:q} --code {params.code}"
         " --inputs model={input.model} pairs={input.pairs}"
         " --outputs pos={output.pos} pos_log={output.pos_log}"
         " neg={output.neg} neg_log={output.neg_log} 2>&1 | tee {log}"
@@ -53,6 +53,6 @@ rule delta:
         spec=PLAN.spec("delta"),
         code=PLAN.code("delta"),
     shell:
-        "python -m dwatlas.jobs.delta --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs delta --spec {params.spec:q} --code {params.code}"
         " --inputs pos={input.pos} neg={input.neg}"
         " --outputs delta={output.delta} geometry={output.geometry} 2>&1 | tee {log}"

@@ -28,8 +28,8 @@ class _Runtime(Section):
     tokens_per_batch: int | None = Field(
         None,
         ge=1,
-        description="Tokens in one scoring batch, of all weight edits side by side, padding included; by default 2048 "
-        "on a CPU (what its caches hold) and 32768 on a GPU.",
+        description="Tokens in one scoring batch, of all weight edits side by side, padding included; by default "
+        "what a CPU's caches hold (hidden states of 4 MB), or 32768 on a GPU.",
     )
     edits_at_once: int = Field(
         4, ge=1, description="Weight edits scored side by side: a component has four, kept and dropped at α = ±1."

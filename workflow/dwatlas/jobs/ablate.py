@@ -8,7 +8,7 @@ from dwatlas.delta.algebra import Delta
 from dwatlas.delta.store import read_delta
 from dwatlas.errors import UserError
 from dwatlas.files import canonical_json, read_provenance, write_table, write_text
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.lenses.base import Split
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
@@ -74,7 +74,3 @@ def _is_done(path: Path, provenance: dict) -> bool:
         return path.is_file() and canonical_json(read_provenance(path)) == canonical_json(provenance)
     except UserError:
         return False
-
-
-if __name__ == "__main__":
-    run(work)

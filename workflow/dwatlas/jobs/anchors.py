@@ -2,7 +2,7 @@
 
 from dwatlas.delta.store import read_delta
 from dwatlas.files import write_table
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Cell, Sizes
@@ -26,7 +26,3 @@ def work(job: Job) -> None:
         bench, delta, {"full": delta}, controls, cell=cell, alphas=spec["alphas"], draws=spec["draws"], say=job.say
     )
     write_table(job.outputs["scores"], bench.table(scored), SCORE_SCHEMA, job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

@@ -1,7 +1,7 @@
 """Score the base model on one eval: α = 0, once, shared by every study."""
 
 from dwatlas.files import read_table, write_table
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.scoring.cells import BASE_SCHEMA
@@ -18,7 +18,3 @@ def work(job: Job) -> None:
     frame = rows[["eval", "item", "row", "label"]].join(scores).assign(model=job.spec["cell"]["model"])
     frame["hidden"] = list(hidden.numpy()) if frame["lr"].notna().all() else None
     write_table(job.outputs["scores"], frame, BASE_SCHEMA, job.provenance(manifest=manifest_hash(rows)))
-
-
-if __name__ == "__main__":
-    run(work)

@@ -6,7 +6,7 @@ from dwatlas.delta.algebra import difference
 from dwatlas.delta.geometry import DELTA_SCHEMA, geometry
 from dwatlas.delta.store import write_delta
 from dwatlas.files import write_table
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.registry import build
 
@@ -20,7 +20,3 @@ def work(job: Job) -> None:
     write_table(job.outputs["geometry"], table, DELTA_SCHEMA, job.provenance())
     whole = table.iloc[-1]
     job.say(f"‖dW‖ {whole['norm']:.3g}, cos(pos, neg) {whole['pole_cosine']:.2f}")
-
-
-if __name__ == "__main__":
-    run(work)

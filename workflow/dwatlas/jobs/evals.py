@@ -1,7 +1,7 @@
 """Make an eval's rows and freeze their manifest."""
 
 from dwatlas.files import write_table
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.registry import build
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, tabulate
 
@@ -10,7 +10,3 @@ def work(job: Job) -> None:
     frame = tabulate(job.spec["cell"]["eval"], build("evals", job.spec["eval"]).rows())
     write_table(job.outputs["rows"], frame, EVAL_SCHEMA, job.provenance(manifest=manifest_hash(frame)))
     job.say(f"{len(frame)} rows, {frame['item'].nunique()} items")
-
-
-if __name__ == "__main__":
-    run(work)

@@ -6,7 +6,7 @@ from huggingface_hub import snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, RepositoryNotFoundError
 
 from dwatlas.errors import UserError
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.folder import write_manifest
 
 PATTERNS = ["*.safetensors", "*.json", "*.jinja", "*.model", "*.txt"]
@@ -21,7 +21,3 @@ def work(job: Job) -> None:
         reason = str(fault).strip().splitlines()[0]
         raise UserError(f"models: cannot fetch {repository}@{revision} from the hub ({reason})") from fault
     write_manifest(job.outputs["manifest"], folder, job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

@@ -5,7 +5,7 @@ from pathlib import Path
 from dwatlas.figures.catalogue import render
 from dwatlas.figures.names import FigureKey
 from dwatlas.figures.save import save
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
 
 
@@ -13,7 +13,3 @@ def work(job: Job) -> None:
     key = FigureKey(**job.spec["figure"])
     figure, data = render(key.kind, read_study_tables(job), **key.selection)
     save(figure, data, Path(job.outputs["png"]).with_suffix(""), job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

@@ -10,7 +10,7 @@ import pandas as pd
 from dwatlas import paths
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_table
-from dwatlas.jobs.base import Job, digest, run
+from dwatlas.jobs.base import Job, digest
 from dwatlas.scoring.gather import check_manifest
 from dwatlas.scoring.manifest import EVAL_SCHEMA
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
@@ -52,7 +52,3 @@ def _files(spec: dict) -> Iterator[tuple[str, list[str]]]:
 def _check_bytes(path: str, expected: str | None, manifest: str) -> None:
     if not Path(path).is_file() or hashlib.sha256(Path(path).read_bytes()).hexdigest() != expected:
         raise UserError(f"{path}: missing or not what {manifest} recorded; delete {manifest} and run again")
-
-
-if __name__ == "__main__":
-    run(work)

@@ -2,13 +2,9 @@
 
 from pathlib import Path
 
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.folder import write_manifest
 
 
 def work(job: Job) -> None:
     write_manifest(job.outputs["manifest"], Path(job.spec["path"]), job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

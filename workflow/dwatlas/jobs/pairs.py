@@ -2,7 +2,7 @@
 
 from dwatlas.errors import UserError
 from dwatlas.files import read_records, write_table
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.pairs.sample import PAIRS_SCHEMA, answer_pairs, draw_pairs, filter_pairs
@@ -44,7 +44,3 @@ def _questions(source: dict, draw) -> list[str]:
     questions = given["question"].astype(str).tolist()
     number = min(source["number"] or len(questions), len(questions))
     return [questions[index] for index in sorted(draw.permutation(len(questions))[:number])]
-
-
-if __name__ == "__main__":
-    run(work)

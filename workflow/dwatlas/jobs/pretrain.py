@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.folder import save_model, write_manifest
 from dwatlas.models.tiny import TinySpec
 from dwatlas.pretrain.fit import pretrain
@@ -13,7 +13,3 @@ def work(job: Job) -> None:
     folder = Path(job.outputs["manifest"]).parent
     save_model(folder, model, tokenizer)
     write_manifest(job.outputs["manifest"], folder, job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

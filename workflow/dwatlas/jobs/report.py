@@ -6,7 +6,7 @@ from dwatlas import paths
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.names import FigureKey
 from dwatlas.files import read_provenance, write_text
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
 from dwatlas.report.page import render
 from dwatlas.tables.tables import build
@@ -46,7 +46,3 @@ def _facts(spec: dict, provenance: dict) -> dict:
         ],
         "config": yaml.safe_dump({**study, "catalogue": spec["catalogue"]}, sort_keys=False, allow_unicode=True),
     }
-
-
-if __name__ == "__main__":
-    run(work)

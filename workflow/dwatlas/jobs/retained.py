@@ -3,7 +3,7 @@
 import pandas as pd
 
 from dwatlas.files import read_table, write_table
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.scoring.rows import SCORE_SCHEMA
 from dwatlas.statistics import schemas
 from dwatlas.statistics.retained import summarise
@@ -19,7 +19,3 @@ def work(job: Job) -> None:
         ("doses", schemas.DOSES_SCHEMA),
     ):
         write_table(job.outputs[name], getattr(tables, name), schema, job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
 from dwatlas.tables.tables import build
 from dwatlas.tables.write import write
@@ -11,7 +11,3 @@ from dwatlas.tables.write import write
 def work(job: Job) -> None:
     for name, frame in build(read_study_tables(job)).items():
         write(name, frame, Path(job.outputs["csv"]).parent)
-
-
-if __name__ == "__main__":
-    run(work)

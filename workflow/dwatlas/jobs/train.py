@@ -7,7 +7,7 @@ import torch
 from peft import get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
 
 from dwatlas.files import read_table, write_table, write_tensors, write_text
-from dwatlas.jobs.base import Job, run
+from dwatlas.jobs.base import Job
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
@@ -57,7 +57,3 @@ def _save(model, folder: Path, job: Job) -> None:
     write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n")
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
     write_tensors(folder / "adapter_model.safetensors", tensors, job.provenance())
-
-
-if __name__ == "__main__":
-    run(work)

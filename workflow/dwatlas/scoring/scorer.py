@@ -34,7 +34,6 @@ from dwatlas.scoring.packing import pack
 from dwatlas.scoring.passes import Passes
 from dwatlas.scoring.steer import BASE, Edit
 
-TOKENS_PER_BATCH = {"cpu": 2048, "cuda": 32768}
 METRICS = ["lr", "logp_yes", "logp_no", "pmass", "kl_base", "nll", "correct"]
 
 
@@ -57,7 +56,7 @@ class Scorer:
         self.model = model
         self.tokenizer = tokenizer
         self.edits_at_once = edits_at_once
-        self.tokens_per_batch = tokens_per_batch or TOKENS_PER_BATCH[model.device.type]
+        self.tokens_per_batch = tokens_per_batch or _tokens_that_fit(model)
         self.blocks = Blocks(model)
         self.references = [BASE]
         self.store = Boundaries(memory)
@@ -140,6 +139,11 @@ class Prepared:
             base = self.scorer.logits(base_hidden).log_softmax(-1)
             values["kl_base"] = (logp.exp() * (logp - base)).sum(-1)
         return values
+
+
+def _tokens_that_fit(model: PreTrainedModel) -> int:
+    """A good size of a batch: on a CPU hidden states of 4 MB, which its caches hold; 32768 tokens on a GPU."""
+    return 32768 if model.device.type == "cuda" else max(2**20 // model.config.get_text_config().hidden_size, 1)
 
 
 def _completion(logp: Tensor, answer: Tensor) -> dict[str, Tensor]:
