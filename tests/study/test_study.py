@@ -218,5 +218,5 @@ def test_a_killed_job_resumes_at_the_component_that_is_missing(both_runs):
     log = (run.results / "logs/runs/tiny-small/agreement/lora-small/seed-0/layers.log").read_text()
     done = re.findall(r"\d/4 (\S+) was done already", log)
     assert done == ["layer-0", "band-1-of-3", "band-2-of-3"]
-    assert re.search(r"2/4 layer-1 \(energy", log)
+    assert re.findall(r"(\d/4 \S+) scored", log) == ["2/4 layer-1"]
     assert hashes(run.results) == before

@@ -44,6 +44,19 @@ def test_every_part_of_a_batch_meets_its_own_weights(matrices, tokens, bias):
         torch.testing.assert_close(out, expected, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("matrices", [(LOW_RANK, None, HIGHER_RANK), (LOW_RANK, FULL, None)])
+def test_in_bf16_every_part_is_the_float32_product_rounded_once(matrices):
+    edits = [BASE if matrix is None else Edit({"layer.weight": matrix}, 0.5 - i) for i, matrix in enumerate(matrices)]
+    linear, inputs = layer(dtype=torch.bfloat16), random(2 * len(edits), 100, IN).bfloat16()
+    with steered(ModuleDict({"layer": linear}), edits):
+        outputs = linear(inputs)
+    assert outputs.dtype == torch.bfloat16
+    for part, out, edit in zip(inputs.chunk(len(edits)), outputs.chunk(len(edits)), edits, strict=True):
+        change = edit.alpha * edit.delta["layer.weight"].dense() if edit.delta else 0
+        exact = part.float() @ (linear.weight.float() + change).mT
+        torch.testing.assert_close(out.float(), exact, rtol=2**-8, atol=1e-5)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_afterwards_even_after_an_exception_the_model_is_the_same(dtype):
     model = models_made.model().to(dtype)

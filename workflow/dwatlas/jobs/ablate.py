@@ -35,8 +35,8 @@ def work(job: Job) -> None:
         for name in missing:
             own = [one for one in scored if one.cell["component"] == name]
             write_table(results / f"{name}.parquet", bench.table(own), SCORE_SCHEMA, provenances[name])
-        done = names.index(group[-1]) + 1
-        job.say(f"{done}/{len(names)} {', '.join(group)}{'' if missing else ' done already'}")
+        what = [f"{name} {'scored' if name in missing else 'was done already'}" for name in group]
+        job.say(f"{names.index(group[-1]) + 1}/{len(names)} {', '.join(what)}")
     controls = [build("controls", options) for options in spec["controls"]]
     parts = {name: split.keep for name, split in splits.items()}
     scored = score_controls(

@@ -82,10 +82,11 @@ class _Steered:
         self.weight = module.weight
         self.bias = None if module.bias is None else module.bias.float()
         self.edits = len(changes)
+        self.factors = self.dense = None
         if all(change is None or isinstance(change[0], Factored) for change in changes):
-            self.left, self.right = self._factors(changes)
+            self.factors = self._factors(changes)
         else:
-            self.left, self.right = self._sums(changes), None
+            self.dense = self._dense(changes)
 
     def _factors(self, changes: Sequence[tuple[Matrix, float] | None]) -> tuple[Tensor, Tensor]:
         """α·L [edits, out, k] and R [edits, k, in], padded with zeros to the largest rank."""
@@ -100,13 +101,11 @@ class _Steered:
                 right[index, : matrix.rank_bound] = matrix.right
         return left, right
 
-    def _sums(self, changes: Sequence[tuple[Matrix, float] | None]) -> Tensor:
-        """α·dW [edits, out, in]."""
-        dense = torch.zeros(self.edits, *self.weight.shape, device=self.weight.device)
-        for index, change in enumerate(changes):
-            if change:
-                dense[index] = change[1] * change[0].dense()
-        return dense
+    def _dense(self, changes: Sequence[tuple[Matrix, float] | None]) -> list[tuple[Tensor, float] | None]:
+        """dW [out, in] and α of each edit; edits that share a dW share its memory."""
+        device = self.weight.device
+        matrices = {id(change[0]): change[0].dense().to(device) for change in changes if change}
+        return [change and (matrices[id(change[0])], change[1]) for change in changes]
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """[edits · n, t, in] → [edits · n, t, out]."""
@@ -115,8 +114,7 @@ class _Steered:
         if self.weight.dtype == torch.float32 and self._sum_is_cheaper(x.shape[1]):
             y = torch.bmm(x, self._sum().mT)
         else:
-            y = self._base_product(inputs).view(self.edits, -1, out_features)
-            y = torch.baddbmm(y, x, self.left.mT) if self.right is None else y + (x @ self.right.mT) @ self.left.mT
+            y = self._base_product(inputs).view(self.edits, -1, out_features) + self._branches(x)
         y = y if self.bias is None else y + self.bias
         return y.reshape(*inputs.shape[:-1], out_features).to(inputs.dtype)
 
@@ -129,10 +127,19 @@ class _Steered:
 
     def _sum_is_cheaper(self, tokens: int) -> bool:
         out_features, in_features = self.weight.shape
-        return self.right is None or tokens * (in_features + out_features) > in_features * out_features
+        return self.factors is None or tokens * (in_features + out_features) > in_features * out_features
 
     def _sum(self) -> Tensor:
         """W + α·dW [edits, out, in]."""
-        if self.right is None:
-            return self.weight + self.left
-        return torch.baddbmm(self.weight, self.left, self.right)
+        if self.factors:
+            return torch.baddbmm(self.weight, *self.factors)
+        return torch.stack([self.weight + change[1] * change[0] if change else self.weight for change in self.dense])
+
+    def _branches(self, x: Tensor) -> Tensor:
+        """α·dW·x [edits, tokens, out] of inputs [edits, tokens, in]."""
+        if self.factors:
+            left, right = self.factors
+            return (x @ right.mT) @ left.mT
+        zero = x.new_zeros(x.shape[1], len(self.weight))
+        pairs = zip(x, self.dense, strict=True)
+        return torch.stack([part @ (change[1] * change[0]).mT if change else zero for part, change in pairs])
