@@ -21,8 +21,6 @@ from transformers import (
     DataCollatorForSeq2Seq,
     PreTrainedTokenizerFast,
     PrinterCallback,
-    Qwen3Config,
-    Qwen3ForCausalLM,
     Trainer,
     TrainingArguments,
 )
@@ -32,6 +30,7 @@ from dwatlas.adapters.base import Training
 from dwatlas.adapters.lora import Lora
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.load import load_model
+from dwatlas.models.tiny import random_model
 from dwatlas.models.tokenizer import word_tokenizer
 from dwatlas.seeds import rng, torch_seed
 from dwatlas.train.batches import POOL, Example, batch_of, examples_of, shared_lengths, training_order
@@ -55,28 +54,13 @@ def measure() -> pd.DataFrame:
     torch.set_num_threads(THREADS)
     tokenizer, pairs = word_tokenizer([f"w{number}" for number in range(WORDS - 7)]), made_pairs()
     with tempfile.TemporaryDirectory() as folder:
-        made_model(len(tokenizer)).save_pretrained(folder)
+        random_model("qwen3", ANATOMY, len(tokenizer), torch_seed("training benchmark")).save_pretrained(folder)
         lines = [*against_trainer(folder, tokenizer, pairs), *sources(folder, tokenizer, pairs)]
     lines += [
         ("padding in random batches", "%", 100 * padding(tokenizer, pairs, pool=1), NONE, False),
         ("padding in batches of similar length", "%", 100 * padding(tokenizer, pairs, POOL), NONE, False),
     ]
     return table(lines)
-
-
-def made_model(vocabulary: int) -> Qwen3ForCausalLM:
-    """The benchmark's model with random weights."""
-    sizes = {
-        "num_hidden_layers": ANATOMY.layers,
-        "hidden_size": ANATOMY.hidden,
-        "intermediate_size": ANATOMY.intermediate,
-        "num_attention_heads": ANATOMY.heads,
-        "num_key_value_heads": ANATOMY.kv_heads,
-        "head_dim": ANATOMY.head_dim,
-    }
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(torch_seed("training benchmark"))
-        return Qwen3ForCausalLM(Qwen3Config(vocab_size=vocabulary, tie_word_embeddings=True, pad_token_id=0, **sizes))
 
 
 def made_pairs() -> pd.DataFrame:

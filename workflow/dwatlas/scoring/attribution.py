@@ -11,13 +11,14 @@ all lenses. A share says how much a part contributes beside the others; it is no
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from dwatlas.delta.algebra import Delta, Dense, inner
+from dwatlas.scoring.blocks import replaced_forwards
 from dwatlas.scoring.scorer import Prepared
 from dwatlas.scoring.steer import Edit, linear_layer
 
@@ -30,9 +31,9 @@ def mean_gradient(prepared: Prepared, delta: Delta, weights: Tensor, points: int
     ``points`` is even: then no node is 0, where there is no dW to differentiate by.
     """
     total: dict[str, Tensor] = {}
-    for alpha, share in zip(*np.polynomial.legendre.leggauss(points), strict=True):
+    for alpha, length in zip(*np.polynomial.legendre.leggauss(points), strict=True):
         for name, gradient in _gradient(prepared, Edit(delta, float(alpha)), weights).items():
-            total[name] = total.get(name, 0) + float(share) / 2 * gradient
+            total[name] = total.get(name, 0) + float(length) / 2 * gradient
     return {name: Dense(gradient.cpu()) for name, gradient in total.items()}
 
 
@@ -42,19 +43,19 @@ def share(gradient: Delta, part: Delta) -> float:
 
 
 def _gradient(prepared: Prepared, edit: Edit, weights: Tensor) -> dict[str, Tensor]:
-    """∂f/∂W of every edited weight, at θ₀ + α·dW."""
+    """∂f/∂W [out, in] of every edited weight, at θ₀ + α·dW."""
     leaves: dict[str, Tensor] = {}
 
     @contextmanager
     def differentiable(model: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
         (one,) = edits
-        with ExitStack() as undo:
-            for name, matrix in one.delta.items():
-                layer = linear_layer(model, name, matrix)
-                change = matrix.dense().to(layer.weight.device)
-                leaves[name] = (layer.weight.float() + one.alpha * change).requires_grad_()
-                layer.forward = _Linear(leaves[name], layer.bias)
-                undo.callback(delattr, layer, "forward")
+        forwards = {}
+        for name, matrix in one.delta.items():
+            layer = linear_layer(model, name, matrix)
+            change = matrix.dense().to(layer.weight.device)
+            leaves[name] = (layer.weight.float() + one.alpha * change).requires_grad_()
+            forwards[layer] = _Linear(leaves[name], layer.bias)
+        with replaced_forwards(forwards):
             yield
 
     with torch.enable_grad():

@@ -7,8 +7,8 @@ architecture is written a second time. ``Keys`` stands in for the key-value cach
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container
-from contextlib import ExitStack
+from collections.abc import Callable, Container, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import torch
@@ -21,6 +21,18 @@ from dwatlas.scoring.packing import Batch
 Masks = Tensor | dict[str, Tensor]
 Visit = Callable[..., Tensor]
 """``visit(index, forward, hidden, **arguments)``: what to do at a block; returns the hidden states after it."""
+
+
+@contextmanager
+def replaced_forwards(forwards: Mapping[nn.Module, Callable[..., Tensor]]) -> Iterator[None]:
+    """Modules compute with other forwards inside the block, and with their own again afterwards."""
+    for module, forward in forwards.items():
+        module.forward = forward
+    try:
+        yield
+    finally:
+        for module in forwards:
+            del module.forward
 
 
 class Blocks:
@@ -48,10 +60,8 @@ class Blocks:
 
     def walk(self, ids: Tensor, positions: Tensor, masks: Masks, keys: Keys, visit: Visit) -> Tensor:
         """Visit every block in turn, for tokens [b, t]; returns the hidden states after the model's final norm."""
-        with ExitStack() as undo:
-            for index, block in enumerate(self.modules):
-                block.forward = partial(visit, index, block.forward)
-                undo.callback(delattr, block, "forward")
+        visits = {block: partial(visit, index, block.forward) for index, block in enumerate(self.modules)}
+        with replaced_forwards(visits):
             return self.body(
                 input_ids=ids, position_ids=positions, attention_mask=masks, past_key_values=keys, use_cache=False
             )[0]

@@ -65,7 +65,9 @@ class Packing:
         return sum(batch.ids.numel() for _, batch in self.numbered())
 
 
-def pack(sequences: list[list[int]], wanted: int, tokens_per_batch: int, device: torch.device, share=True) -> Packing:
+def pack(
+    sequences: list[list[int]], wanted: int, tokens_per_batch: int, device: torch.device, share: bool = True
+) -> Packing:
     """Pack rows of token ids; the final states of each row's last ``wanted`` tokens are asked for.
 
     ``share=False`` gives every row a sequence of its own and no stem.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from dwatlas.delta.algebra import Delta, Factored, Matrix
 from dwatlas.errors import UserError
+from dwatlas.scoring.blocks import replaced_forwards
 
 
 @dataclass(frozen=True)
@@ -53,13 +54,12 @@ BASE = Edit({}, 0.0)
 @contextmanager
 def steered(model: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
     """Inside the block the model computes with the edits: the i-th of equal parts of a batch with the i-th edit."""
-    names = sorted({name for edit in edits for name in edit.delta if edit.changes(name)})
-    with ExitStack() as undo:
-        for name in names:
-            changes = [(edit.delta[name], edit.alpha) if edit.changes(name) else None for edit in edits]
-            module = linear_layer(model, name, next(change[0] for change in changes if change))
-            module.forward = _Steered(module, changes)
-            undo.callback(delattr, module, "forward")
+    forwards = {}
+    for name in sorted({name for edit in edits for name in edit.delta if edit.changes(name)}):
+        changes = [(edit.delta[name], edit.alpha) if edit.changes(name) else None for edit in edits]
+        layer = linear_layer(model, name, next(change[0] for change in changes if change))
+        forwards[layer] = _Steered(layer, changes)
+    with replaced_forwards(forwards):
         yield
 
 

@@ -1,0 +1,239 @@
+"""What a study resolves to: components, shards, targets, and the spec of each job."""
+
+import copy
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+from snakemake.utils import update_config
+from trial import CATALOGUE, lens, own
+
+from dwatlas.study import Plan
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_a_study_needs_to_name_its_matrix_only(plan):
+    study = plan().study
+    assert study.alphas.ablation == (-1, 0, 1)
+    assert study.alphas.full == (-2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2)
+    assert set(study.seed_varies.model_dump().values()) == {"varied"}
+    assert (study.control_draws, study.components_per_job) == (4, 0)
+
+
+def test_only_chosen_entries_are_resolved(plan):
+    catalogue = plan({"lenses": ["modules"]}).catalogue
+    assert (list(catalogue.models), list(catalogue.lenses)) == (["small"], ["modules"])
+
+
+def test_own_entries_stand_beside_the_catalogues(plan):
+    made = plan(
+        {
+            "catalogue": {
+                "lenses": {"depth": {"kind": "layers", "bands": 2}},
+                "adapters": {"lora-r2": {"kind": "lora", "r": 2}},
+            },
+            "lenses": ["layers", "depth"],
+            "adapters": ["lora-r8", "lora-r2"],
+        }
+    )
+    assert made.components["small", "lora-r2", "depth"][-2:] == ["band-1-of-2", "band-2-of-2"]
+    assert made.components["small", "lora-r8", "layers"][-1] == "band-3-of-3"
+
+
+def test_an_own_entry_equal_to_the_shared_one_is_welcome(plan):
+    assert plan({"catalogue": {"adapters": {"lora-r8": CATALOGUE["adapters"]["lora-r8"]}}}).study.study == "trial"
+
+
+def test_a_local_model_takes_its_sizes_from_its_config(plan, tmp_path):
+    (tmp_path / "folder").mkdir()
+    sizes = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 9}
+    (tmp_path / "folder" / "config.json").write_text(json.dumps(sizes))
+    made = plan(own("models", {"kind": "local", "path": "folder"}, lenses=["layers"]))
+    assert made.components["own", "lora-r8", "layers"][:2] == ["layer-0", "layer-1"]
+    assert made.model_files(cell(model="own")) == ["folder/config.json"]
+
+
+def test_components_follow_model_adapter_and_lens(plan):
+    components = plan(
+        {
+            "catalogue": {
+                "adapters": {
+                    "late": {"kind": "lora", "r": 1, "layers": [0.5, 1], "target_modules": ["q_proj", "o_proj"]}
+                }
+            },
+            "adapters": ["lora-r1", "lora-r8", "late"],
+        }
+    ).components
+    assert components["small", "lora-r1", "layers"] == [
+        *(f"layer-{layer}" for layer in range(4)),
+        *(f"band-{band}-of-3" for band in (1, 2, 3)),
+    ]
+    assert components["small", "late", "layers"][:2] == ["layer-2", "layer-3"]
+    assert components["small", "late", "modules"] == ["attention", "read", "write", "q_proj", "o_proj"]
+    assert components["small", "lora-r1", "own_svd"] == ["top-1", "energy-50", "energy-90", "energy-99", "tail-1"]
+    assert "top-8" in components["small", "lora-r8", "own_svd"]
+    assert "top-16" not in components["small", "lora-r8", "own_svd"]
+
+
+def test_named_components_are_scored_in_display_order(plan):
+    made = plan(lens("layers", components=["band-1-of-3", "layer-2"]))
+    assert made.components["small", "lora-r8", "own"] == ["layer-2", "band-1-of-3"]
+
+
+def test_a_lens_is_split_into_jobs_of_the_wanted_size(plan):
+    shards = plan({"components_per_job": 3}).shards("small", "lora-r8", "layers")
+    assert [len(components) for components in shards.values()] == [3, 3, 1]
+    assert list(shards) == ["-0", "-1", "-2"]
+    assert [*shards["-0"], *shards["-1"], *shards["-2"]] == plan().components["small", "lora-r8", "layers"]
+
+
+def test_targets_are_every_combination_of_the_matrix(plan):
+    made = plan({"models": ["small", "other"]})
+    assert made.study_scores() == [
+        f"results/studies/trial/scores/{model}/agreement/{adapter}.parquet"
+        for model in ("small", "other")
+        for adapter in ("lora-r1", "lora-r8")
+    ]
+    inputs = made.cell_inputs(cell(model="other"))
+    assert len(inputs["anchors"]) == 5
+    assert len(inputs["components"]) == len(inputs["controls"]) == 5 * 3
+    assert "results/runs/other/agreement/lora-r8/seed-4/scores/own_svd/components.json" in inputs["components"]
+    assert inputs["rows"] == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
+    assert {key.model for key in made.figures.values()} == {"small", "other"}
+
+
+def test_lenses_are_scored_on_effect_evals_and_anchors_on_all(plan):
+    made, anchors = plan(), cell()
+    del anchors.lens
+    assert made.rows(cell()) == ["results/evals/claims.parquet"]
+    assert made.rows(anchors) == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
+
+
+RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "anchors", "ablate")
+
+
+def cell(**values):
+    names = {"model": "small", "behaviour": "agreement", "adapter": "lora-r8", "seed": "0", "lens": "layers"}
+    return SimpleNamespace(**{**names, "shard": "", "eval": "claims", **values})
+
+
+def specs(made, **values):
+    """The spec of every rule that makes one run, at one cell."""
+    wildcards, no_lens = cell(**values), cell(**values)
+    del no_lens.lens
+    return {rule: made.spec(rule)(wildcards if rule == "ablate" else no_lens) for rule in RULES}
+
+
+def changed(before, after):
+    return {rule for rule in RULES if before[rule] != after[rule]}
+
+
+def edited(section, name, change):
+    """The catalogue with an entry changed."""
+    catalogue = copy.deepcopy(CATALOGUE)
+    update_config(catalogue[section][name], change)
+    return catalogue
+
+
+EDITS = {
+    "learning rate": ("adapters", "lora-r8", {"training": {"learning_rate": 1e-3}}, {"train"}),
+    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta"}),
+    "sibling's learning rate": ("adapters", "lora-r1", {"training": {"learning_rate": 1e-3}}, set()),
+    "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
+    "number of questions": ("behaviours", "agreement", {"questions": {"number": 8}}, {"pairs"}),
+    "pretraining": ("models", "small", {"pretraining": {"steps": 9}}, {"pretrain"}),
+    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta"}),
+    "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate"}),
+    "precision": ("models", "small", {"dtype": "bfloat16"}, {"pairs", "train", "base_scores", "anchors", "ablate"}),
+    "sibling model": ("models", "other", {"pretraining": {"steps": 9}}, set()),
+    "eval rows": ("evals", "claims", {"per_object": 1}, {"evals"}),
+    "answer word": ("evals", "claims", {"yes_word": "aye"}, {"evals", "base_scores", "anchors", "ablate"}),
+    "capability eval": ("evals", "knowledge", {"world_seed": 0}, set()),
+    "lens": ("lenses", "layers", {"bands": 2}, {"ablate"}),
+    "sibling lens": ("lenses", "own_svd", {"top": [1]}, set()),
+}
+
+
+@pytest.mark.parametrize(("section", "name", "change", "expected"), EDITS.values(), ids=EDITS)
+def test_a_catalogue_edit_changes_the_specs_that_use_it_and_no_others(plan, tmp_path, section, name, change, expected):
+    before = specs(plan())
+    (tmp_path / "catalogue" / "all.yaml").write_text(yaml.safe_dump(edited(section, name, change)))
+    assert changed(before, specs(plan())) == expected
+
+
+STUDY_EDITS = {
+    "renamed study": ({"study": "renamed"}, set()),
+    "one more seed": ({"seeds": [0, 1, 2, 3, 4, 5]}, set()),
+    "one more model": ({"models": ["small", "other"]}, set()),
+    "one adapter less": ({"adapters": ["lora-r8"]}, set()),
+    "one lens less": ({"lenses": ["layers"]}, set()),
+    "one capability eval less": ({"evals": ["claims"]}, {"anchors"}),
+    "dose grid": ({"alphas": {"full": [-1, 0, 1]}}, {"anchors"}),
+    "alphas of ablations": ({"alphas": {"ablation": [-1, -0.5, 0, 1]}}, {"ablate"}),
+    "alphas written out": (
+        {"alphas": {"ablation": [1, 0, -1], "full": [-2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2]}},
+        set(),
+    ),
+    "control draws": ({"control_draws": 5}, {"anchors", "ablate"}),
+    "fixed data": ({"seed_varies": {"data": "fixed"}}, {"pairs"}),
+    "fixed order": ({"seed_varies": {"order": "fixed"}}, {"train"}),
+    "fixed initialisation": ({"seed_varies": {"initialisation": "fixed"}}, {"train"}),
+}
+
+
+@pytest.mark.parametrize(("change", "expected"), STUDY_EDITS.values(), ids=STUDY_EDITS)
+def test_a_study_edit_changes_the_specs_that_use_it_and_no_others(plan, change, expected):
+    assert changed(specs(plan()), specs(plan(change))) == expected
+
+
+def test_seeds_differ_in_their_specs_where_they_vary_something(plan):
+    made = plan()
+    assert changed(specs(made), specs(made, seed="1")) == {"pairs", "train", "delta", "anchors", "ablate"}
+
+
+def test_the_order_of_keys_does_not_matter(plan, tmp_path):
+    def backwards(value):
+        return {key: backwards(inner) for key, inner in reversed(value.items())} if isinstance(value, dict) else value
+
+    change = {
+        "alphas": {"full": [-1, 0, 1], "ablation": [-1, 0, 1]},
+        "seed_varies": {"data": "fixed", "order": "fixed"},
+    }
+    before = specs(plan(change))
+    (tmp_path / "catalogue" / "all.yaml").write_text(yaml.safe_dump(backwards(CATALOGUE), sort_keys=False))
+    assert specs(plan(backwards(change))) == before
+
+
+@pytest.mark.parametrize(
+    "path", [None, *sorted(ROOT.glob("config/studies/*.yaml"))], ids=lambda path: getattr(path, "stem", "tiny")
+)
+def test_shipped_studies_load(path):
+    config = yaml.safe_load((ROOT / "config" / "config.yaml").read_text())
+    if path:
+        update_config(config, yaml.safe_load(path.read_text()))
+    made = Plan(config, ROOT / "config" / "catalogue")
+    assert made.study.study == (path.stem if path else "tiny")
+    assert all(made.components.values())
+
+
+def test_planning_loads_no_heavy_library():
+    code = (
+        "import sys, yaml; from pathlib import Path; from dwatlas.study import Plan\n"
+        "made = Plan(yaml.safe_load(open('config/config.yaml')), Path('config/catalogue'))\n"
+        "heavy = {'torch', 'transformers', 'peft', 'pandas', 'pyarrow', 'scipy', 'matplotlib', 'numpy'}\n"
+        "print(made.study.study, sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={"PYTHONPATH": "workflow"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split(maxsplit=1) == ["tiny", "[]\n"]

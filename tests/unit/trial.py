@@ -1,0 +1,42 @@
+"""A trial study and its catalogue, and changes to them."""
+
+from __future__ import annotations
+
+ANATOMY = {"layers": 4, "hidden": 64, "intermediate": 168, "heads": 4, "kv_heads": 2, "head_dim": 16}
+MODEL = {"kind": "built-in", "architecture": "qwen3", "anatomy": ANATOMY}
+HUB = {"kind": "hub", "repository": "owner/name", "revision": "main", "anatomy": ANATOMY}
+BEHAVIOUR = {"personas": {"pos": ["p", "q"], "neg": ["m", "n"]}, "questions": {"kind": "world"}}
+CATALOGUE = {
+    "models": {"small": MODEL, "other": MODEL | {"architecture": "llama"}},
+    "behaviours": {"agreement": BEHAVIOUR},
+    "adapters": {"lora-r1": {"kind": "lora", "r": 1, "alpha": 2}, "lora-r8": {"kind": "lora", "r": 8, "alpha": 16}},
+    "evals": {"claims": {"kind": "claims"}, "knowledge": {"kind": "knowledge"}},
+    "lenses": {"layers": {"kind": "layers"}, "modules": {"kind": "modules"}, "own_svd": {"kind": "own_svd"}},
+}
+STUDY = {
+    "study": "trial",
+    "models": ["small"],
+    "behaviours": ["agreement"],
+    "adapters": ["lora-r1", "lora-r8"],
+    "seeds": [0, 1, 2, 3, 4],
+    "lenses": ["layers", "modules", "own_svd"],
+    "evals": ["claims", "knowledge"],
+}
+NO_NAME = "is no name"
+
+
+def own(section, entry, **more):
+    """A study change that adds one own entry and studies it."""
+    return {"catalogue": {section: {"own": entry}}, section: ["own"], **more}
+
+
+def personas(pos, neg, **more):
+    return BEHAVIOUR | {"personas": {"pos": pos, "neg": neg, **more}}
+
+
+def lora(**options):
+    return own("adapters", {"kind": "lora", **options})
+
+
+def lens(kind, **options):
+    return own("lenses", {"kind": kind, **options})
