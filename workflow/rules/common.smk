@@ -6,7 +6,7 @@ WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))}; ")
 
-from dwatlas import paths
+from dwatlas import paths, tasks
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
 from dwatlas.study import Plan
