@@ -17,8 +17,8 @@ PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).resolve().parent.parent
 MANIFEST = "results/code/{code}.json"
 """Where it is kept what a fingerprint stands for."""
-NO_PART_OF_RESULTS = frozenset(f"{PACKAGE}.{name}" for name in ("errors", "lease", "logs"))
-"""Modules that no result depends on: what errors are called, which device a job gets, how it logs."""
+NO_PART_OF_RESULTS = frozenset(f"{PACKAGE}.{name}" for name in ("errors", "fingerprint", "lease", "logs"))
+"""Modules that no result depends on: which device a job gets, how it logs, what errors are called, this one."""
 
 
 def fingerprint(*entries: str) -> str:
@@ -53,6 +53,7 @@ def _hash(*nodes: ast.AST) -> str:
     return hashlib.sha256("\n".join(ast.dump(node) for node in nodes).encode()).hexdigest()
 
 
+@cache
 def parts(name: str) -> dict[str, str]:
     """Hashes of what a module defines, by name (methods as ``Class.method``); ``""`` holds the rest of the module."""
     tree = _without_docstrings(ast.parse(_file(name).read_bytes()))
