@@ -42,6 +42,6 @@ rule base_scores:
         spec=PLAN.spec("base_scores"),
         code=PLAN.code("base_scores"),
     shell:
-        "python -m dwatlas.jobs base_scores --spec {params.spec:q} --code {params.code} --log {log}"
+        "python -m dwatlas.jobs base_scores --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} rows={input.rows}"
         " --outputs scores={output.scores} 2>&1 | tee {log}"

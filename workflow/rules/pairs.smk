@@ -19,5 +19,5 @@ rule pairs:
         spec=PLAN.spec("pairs"),
         code=PLAN.code("pairs"),
     shell:
-        "python -m dwatlas.jobs pairs --spec {params.spec:q} --code {params.code} --log {log}"
+        "python -m dwatlas.jobs pairs --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} --outputs pairs={output.pairs} 2>&1 | tee {log}"

@@ -22,7 +22,7 @@ rule anchors:
         code=PLAN.code("anchors"),
         files=PLAN.scoring_files,
     shell:
-        "python -m dwatlas.jobs anchors --spec {params.spec:q} --code {params.code} --log {log} --memory {resources.mem_mb}"
+        "python -m dwatlas.jobs anchors --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
         " --outputs scores={output.scores} 2>&1 | tee {log}"
 
@@ -52,6 +52,6 @@ rule ablate:
         code=PLAN.code("ablate"),
         files=PLAN.scoring_files,
     shell:
-        "python -m dwatlas.jobs ablate --spec {params.spec:q} --code {params.code} --log {log} --memory {resources.mem_mb}"
+        "python -m dwatlas.jobs ablate --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
         " --outputs components={output.components} controls={output.controls} 2>&1 | tee {log}"

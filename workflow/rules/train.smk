@@ -24,7 +24,7 @@ rule train:
         spec=PLAN.spec("train"),
         code=PLAN.code("train"),
     shell:
-        "python -m dwatlas.jobs train --spec {params.spec:q} --code {params.code} --log {log}"
+        "python -m dwatlas.jobs train --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} pairs={input.pairs}"
         " --outputs pos={output.pos} pos_log={output.pos_log}"
         " neg={output.neg} neg_log={output.neg_log} 2>&1 | tee {log}"
