@@ -41,6 +41,15 @@ class BuiltIn(TinySpec, _Runtime):
 
     kind: Literal["built-in"]
 
+    @field_validator("anatomy")
+    @classmethod
+    def _buildable(cls, anatomy: Anatomy) -> Anatomy:
+        if anatomy.heads % anatomy.kv_heads:
+            raise ValueError(f"heads is {anatomy.heads}, no multiple of kv_heads, {anatomy.kv_heads}; change one")
+        if anatomy.head_dim % 2:
+            raise ValueError(f"head_dim is {anatomy.head_dim}; give an even number, as positions rotate pairs")
+        return anatomy
+
 
 class LocalModel(_Runtime):
     """A model folder in Hugging Face layout on this machine."""
@@ -88,6 +97,8 @@ class Personas(Section):
     def _equally_many(self) -> Personas:
         if len(self.pos) != len(self.neg):
             raise ValueError(f"pos has {len(self.pos)}, neg has {len(self.neg)}; give equally many")
+        if both := sorted(set(self.pos) & set(self.neg)):
+            raise ValueError(f"{both[0]!r} is on both sides; a contrast needs different ones")
         return self
 
 
@@ -182,6 +193,13 @@ class Study(Section):
             raise ValueError(f"names {', '.join(map(str, twice))} twice; name each once")
         return values
 
+    @field_validator("seeds")
+    @classmethod
+    def _storable(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if max(seeds) > LARGEST_SEED:
+            raise ValueError(f"{max(seeds)} is too large; give numbers up to {LARGEST_SEED}")
+        return seeds
+
     @model_validator(mode="after")
     def _enough_draws(self) -> Study:
         draws, least = self.control_draws * len(self.seeds), MINIMUM_DRAWS
@@ -195,3 +213,4 @@ class Study(Section):
 
 
 MINIMUM_DRAWS = 20
+LARGEST_SEED = 2**31 - 1
