@@ -65,6 +65,7 @@ FAULTS = {
         "config: catalogue.lenses.layers.bandz: unknown key",
     ),
     "unknown key: number": ({1: "a"}, "config: 1: a key must be text"),
+    "no key": ({None: 1}, "config: None: a key must be text"),
     "unknown key: of two lines": ({"a\nb": 1}, "config: a b: unknown key"),
     "bare yes as a key": (own("evals", {"kind": "claims", True: "ja"}), "config: catalogue.evals.own.1: a key must be"),
     "unknown name: model": ({"models": ["big"]}, "models: the catalogue has no 'big'; there are other, small"),
@@ -84,7 +85,10 @@ FAULTS = {
     "no kind": (own("models", {"path": "a"}), "config: catalogue.models.own: kind: is missing"),
     "missing key": (own("evals", {"kind": "table"}), "config: catalogue.evals.own.file: is missing"),
     "wrong type: name for a list": ({"models": "small"}, "config: models: give a list"),
-    "wrong type: text for a number": ({"control_draws": "four"}, "config: control_draws: "),
+    "wrong type: text for a number": (
+        {"control_draws": "four"},
+        "config: control_draws: give a whole number, given 'fo",
+    ),
     "wrong type: number for a name": ({"models": [1]}, "config: models.0: "),
     "wrong type: number for a mapping": ({"alphas": 1}, "config: alphas: "),
     "wrong type: number for an entry": (own("lenses", 5), "config: catalogue.lenses.own: "),
@@ -122,7 +126,7 @@ FAULTS = {
     ),
     "answer of two words": (
         own("evals", {"kind": "claims", "yes_word": "oh yes"}),
-        "config: catalogue.evals.own.yes_word: ",
+        r"config: catalogue.evals.own.yes_word: 'oh yes' does not match ^\S+$; give: Word whose tokens count as yes.",
     ),
     "no effect eval": ({"evals": ["knowledge"]}, "evals: none is a yes-or-no eval"),
     "evals about another world": (
@@ -135,7 +139,7 @@ FAULTS = {
     ),
     "hub repository without owner": (
         own("models", HUB | {"repository": "x"}),
-        "config: catalogue.models.own.repository: ",
+        r"config: catalogue.models.own.repository: 'x' does not match ^[\w.-]+/[\w.-]+$; give: owner/name on the hub.",
     ),
     "unknown target module": (
         lora(target_modules=["q_proj", "c_attn"]),
@@ -187,8 +191,8 @@ FAULTS = {
         f"config: catalogue.models.own.anatomy.layer: {UNKNOWN}; did you mean 'layers'?",
     ),
     "close to a key: of its own kind": (
-        own("behaviours", BEHAVIOUR | {"questions": {"kind": "world", "world_sed": 1}}),
-        f"config: catalogue.behaviours.own.questions.world_sed: {UNKNOWN}; did you mean 'world_seed'?",
+        asked("a.csv", files="b.csv"),
+        f"config: catalogue.behaviours.own.questions.files: {UNKNOWN}; did you mean 'file'?",
     ),
     "close to a key: plug-in": (
         lora(training={"step": 4}),
@@ -225,7 +229,7 @@ FAULTS = {
         own("models", HUB | {"revision": 1234567}),
         "config: catalogue.models.own.revision: give text; put it in quotes where it looks like a number",
     ),
-    "fraction for a count": ({"control_draws": 4.5}, "config: control_draws: "),
+    "fraction for a count": ({"control_draws": 4.5}, "config: control_draws: give a whole number, given 4.5$"),
     "no value": ({"models": None}, "config: models: has no value; give one, or leave the key out"),
     "no value: section": ({"alphas": None}, "config: alphas: has no value; give one, or leave the key out"),
     "empty list: seeds": ({"seeds": []}, "config: seeds: give at least one"),
@@ -252,13 +256,20 @@ FAULTS = {
         lora(training={"learning_rate": float("nan")}),
         "config: catalogue.adapters.own.training.learning_rate: give a finite number, given nan",
     ),
-    "negative rank": (lora(r=-1), "config: catalogue.adapters.own.r: "),
+    "negative rank": (lora(r=-1), "config: catalogue.adapters.own.r: give at least 1, given -1$"),
+    "share above one": (
+        lora(training={"held_out_share": 1}),
+        "config: catalogue.adapters.own.training.held_out_share: give less than 1.0, given 1$",
+    ),
     "negative learning rate": (
         lora(training={"learning_rate": -1e-3}),
-        "config: catalogue.adapters.own.training.learning_rate: ",
+        "config: catalogue.adapters.own.training.learning_rate: give more than 0.0, given -0.001$",
     ),
-    "negative draws": ({"control_draws": -4}, "config: control_draws: "),
-    "negative number of questions": (asked("a.csv", number=-1), "config: catalogue.behaviours.own.questions.number: "),
+    "negative draws": ({"control_draws": -4}, "config: control_draws: give at least 1, given -4$"),
+    "negative number of questions": (
+        asked("a.csv", number=-1),
+        "config: catalogue.behaviours.own.questions.number: give at least 1",
+    ),
     "seed too large to be stored": ({"seeds": [2**31, 0, 1, 2, 3]}, "config: seeds: 2147483648 is too large; give"),
     "heads that do not share evenly": (
         own("models", MODEL | {"anatomy": ANATOMY | {"kv_heads": 3}}),
@@ -268,6 +279,11 @@ FAULTS = {
         own("models", MODEL | {"anatomy": ANATOMY | {"head_dim": 15}}),
         "config: catalogue.models.own.anatomy: head_dim is 15; give an even number",
     ),
+    "built-in model with blocks elsewhere": (
+        own("models", MODEL | {"anatomy": ANATOMY | {"prefix": "transformer.h"}}),
+        "config: catalogue.models.own.anatomy: prefix is transformer.h, a built-in model has model.layers; leave",
+    ),
+    "path too long for any file": (table("a" * 5000 + ".csv"), "evals.own.file: aaa"),
     "layer range of one number": (lora(layers=[0.5]), "config: catalogue.adapters.own.layers.1: is missing"),
     "two dots in a path of names": ({"study": "../up"}, f"config: study: '../up' {NO_NAME}"),
     "slash in a chosen name": ({"models": ["a/b"]}, f"config: models.0: 'a/b' {NO_NAME}"),

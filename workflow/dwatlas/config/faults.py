@@ -7,21 +7,38 @@ from difflib import get_close_matches
 from typing import Annotated, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
 
 from dwatlas.config.schema import NAME_PATTERN
 
 _WORDS = {
     "invalid_key": "a key must be text; put numbers and the words yes, no, on, off in quotes",
     "missing": "is missing",
+    "union_tag_not_found": "kind: is missing",
+    "too_short": "give at least one",
+}
+_WORDS_WITH_VALUE = {
     "tuple_type": "give a list",
     "dict_type": "give keys and values",
     "model_type": "give keys and values",
     "model_attributes_type": "give keys and values",
-    "too_short": "give at least one",
     "string_type": "give text; put it in quotes where it looks like a number, a date or yes and no",
+    "string_too_long": "give at most {max_length} characters",
+    "too_long": "give at most {max_length}",
+    "int_type": "give a whole number",
+    "int_parsing": "give a whole number",
+    "int_from_float": "give a whole number",
+    "float_type": "give a number",
+    "float_parsing": "give a number",
+    "bool_type": "give true or false",
+    "bool_parsing": "give true or false",
     "finite_number": "give a finite number",
-    "union_tag_not_found": "kind: is missing",
+    "greater_than": "give more than {gt}",
+    "greater_than_equal": "give at least {ge}",
+    "less_than": "give less than {lt}",
+    "less_than_equal": "give at most {le}",
 }
+"""What to do about each type of fault; without words of ours, Pydantic's are used."""
 
 
 def in_one_line(fault: ValidationError, model: type[BaseModel], content: object) -> str:
@@ -75,9 +92,13 @@ def dotted(location: tuple[str | int, ...], value: object) -> str:
 
 def _in_words(fault: dict, model: type[BaseModel]) -> str:
     kind, given = fault["type"], fault["input"]
+    if kind in _WORDS:
+        return _WORDS[kind]
+    if given is None:
+        return "has no value; give one, or leave the key out"
     if kind == "extra_forbidden":
         *above, key = fault["loc"]
-        return f"unknown key; config/README.md lists the keys{closest(str(key), _keys(model, above))}"
+        return f"unknown key; config/README.md lists the keys{closest(str(key), _fields(model, above))}"
     if kind == "union_tag_invalid":
         tag, tags = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
         return f"kind: there is no {tag!r}; there are {tags}{closest(tag, _unquoted(tags))}"
@@ -86,14 +107,17 @@ def _in_words(fault: dict, model: type[BaseModel]) -> str:
         return f"give {choices}, given {given!r:.80}{closest(str(given), _unquoted(choices))}"
     if kind == "value_error":
         return fault["msg"].removeprefix("Value error, ")
-    if kind == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME_PATTERN:
+    if kind == "string_pattern_mismatch":
+        return _without_match(fault, model)
+    return f"{_WORDS_WITH_VALUE.get(kind, fault['msg']).format(**fault.get('ctx', {}))}, given {given!r:.80}"
+
+
+def _without_match(fault: dict, model: type[BaseModel]) -> str:
+    given, pattern = fault["input"], fault["ctx"]["pattern"]
+    if pattern == NAME_PATTERN:
         return f"{given!r} is no name: letters, digits, '.', '_' and '-', a letter or digit first"
-    if given is None and kind != "missing":
-        return "has no value; give one, or leave the key out"
-    return f"{_WORDS.get(kind, fault['msg'])}{'' if kind in _WITHOUT_VALUE else f', given {given!r:.80}'}"
-
-
-_WITHOUT_VALUE = {"invalid_key", "missing", "union_tag_not_found", "too_short"}
+    *above, key = fault["loc"]
+    return f"{given!r:.80} does not match {pattern}; give: {_fields(model, above)[key].description}"
 
 
 def _unquoted(choices: str) -> list[str]:
@@ -101,11 +125,11 @@ def _unquoted(choices: str) -> list[str]:
     return choices.split("'")[1::2]
 
 
-def _keys(annotation: object, location: list[str | int]) -> list[str]:
-    """The keys that may stand at a location of Pydantic's, kinds of entries included."""
+def _fields(annotation: object, location: list[str | int]) -> dict[str, FieldInfo]:
+    """The fields of the part of the configuration at a location of Pydantic's, kinds of entries included."""
     for step in location:
         annotation = _below(annotation, step)
-    return list(annotation.model_fields) if _is_model(annotation) else []
+    return annotation.model_fields if _is_model(annotation) else {}
 
 
 def _below(annotation: object, step: str | int) -> object:

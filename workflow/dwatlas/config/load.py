@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TypeVar
 
@@ -112,7 +113,7 @@ def _anatomy(name: str, model: BuiltIn | LocalModel | HubModel) -> Anatomy:
     if not isinstance(model, LocalModel):
         return model.anatomy
     path = Path(model.path) / "config.json"
-    if not Path(model.path).is_dir():
+    if not isdir(model.path):
         raise UserError(f"models.{name}.path: {model.path} is no folder; give a model in Hugging Face layout")
     _exists(path, f"models.{name}.path")
     try:
@@ -132,9 +133,9 @@ def _records(path: Path, key: str) -> None:
 
 
 def _exists(path: Path, key: str) -> None:
-    if path.is_dir():
+    if isdir(path):
         raise UserError(f"{key}: {path} is a folder; give a file")
-    if not path.is_file():
+    if not isfile(path):
         raise UserError(f"{key}: {path} does not exist; paths are relative to the folder that Snakemake runs in")
 
 

@@ -63,10 +63,10 @@ def _refuse_twice(path: str | Path, root: yaml.Node) -> None:
         if isinstance(node, yaml.SequenceNode):
             waiting += [((*above, str(index)), part) for index, part in enumerate(node.value)]
             continue
-        first: dict[tuple, yaml.Node] = {}
+        first: dict[str, yaml.Node] = {}
         for key, value in node.value:
             name = (*above, " ".join(str(key.value).split()))
-            earlier = first.setdefault((key.tag, str(key.value)), key)
+            earlier = first.setdefault(str(key.value), key)
             if earlier is not key:
                 raise UserError(
                     f"{path}: line {key.start_mark.line + 1}: {'.'.join(name)} is given twice, first in line "

@@ -48,6 +48,8 @@ class BuiltIn(TinySpec, _Runtime):
             raise ValueError(f"heads is {anatomy.heads}, no multiple of kv_heads, {anatomy.kv_heads}; change one")
         if anatomy.head_dim % 2:
             raise ValueError(f"head_dim is {anatomy.head_dim}; give an even number, as positions rotate pairs")
+        if anatomy.prefix != (default := Anatomy.model_fields["prefix"].default):
+            raise ValueError(f"prefix is {anatomy.prefix}, a built-in model has {default}; leave it out")
         return anatomy
 
 
