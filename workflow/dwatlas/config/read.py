@@ -10,11 +10,19 @@ import yaml
 from dwatlas.errors import UserError
 
 
-def read_config(path: str | Path) -> object:
-    """What a configuration file holds, ``{}`` when it is empty.
+def read_config(path: str | Path) -> dict:
+    """The keys and values of a configuration file, none when it is empty.
 
-    Raises ``UserError`` with the file, and the line where there is one, when it cannot be read or names a key twice.
+    Raises ``UserError`` with the file, and the line where there is one, when it cannot be read, names a key twice or
+    holds something else.
     """
+    content = _parsed(path)
+    if not isinstance(content, dict):
+        raise UserError(f"{path}: give keys and values, given {content!r:.80}")
+    return content
+
+
+def _parsed(path: str | Path) -> object:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as fault:
