@@ -3,19 +3,20 @@
 import json
 import sys
 from importlib import import_module
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
 import pytest
 import yaml
-from trial import asked, local, table
+from trial import asked, table
 
 from copies import copy_project, snakemake
 from dwatlas.errors import UserError
 from dwatlas.evals.table import Table
 from dwatlas.files import read_records
 from dwatlas.jobs.base import run
-from dwatlas.models.folder import model_folder
+from dwatlas.models.folder import model_folder, write_manifest
 
 SIZES = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 9}
 HEADER = "item,label,prompt\n"
@@ -29,7 +30,7 @@ def fails(plan, tmp_path, monkeypatch):
     def call(change, rule, **wildcards):
         made, cell = plan(change), SimpleNamespace(**wildcards)
         arguments = ["--spec", made.spec(rule)(cell), "--code", made.code(rule)(cell)]
-        outputs = [f"{name}=made/{name}" for name in ("rows", "pairs", "manifest")]
+        outputs = [f"{name}=made/{name}" for name in ("rows", "pairs")]
         monkeypatch.setattr(sys, "argv", [rule, *arguments, "--outputs", *outputs])
         before = sorted(tmp_path.rglob("*"))
         with pytest.raises(SystemExit) as ended:
@@ -166,15 +167,18 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize(("change", "said"), FOLDERS.values(), ids=FOLDERS)
-def test_a_fault_in_a_model_folder_is_one_line_that_names_it(fails, tmp_path, change, said):
+def test_a_fault_in_a_model_folder_is_one_line_that_names_it(tmp_path, monkeypatch, change, said):
+    monkeypatch.chdir(tmp_path)
     files = {"config.json": json.dumps(SIZES), "model.safetensors": "x", "tokenizer.json": "{}"} | change
     for name, content in files.items():
         (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
             (tmp_path / "folder" / name).write_text(content)
-    assert fails(local("folder") | {"lenses": ["layers"]}, "local", model="own").startswith(
-        f"local: error: folder: {said}"
-    )
+    with pytest.raises(UserError) as fault:
+        write_manifest(tmp_path / "model.json", Path("folder"), {})
+    assert str(fault.value).startswith(f"folder: {said}")
+    assert "\n" not in str(fault.value)
+    assert not (tmp_path / "model.json").exists()
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,15 @@ The manifest is small, so Snakemake compares it by content: a model made again w
 
 from __future__ import annotations
 
-import hashlib
 import json
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from dwatlas.errors import UserError
-from dwatlas.files import canonical_json, write_text
+from dwatlas.files import write_json
+from dwatlas.provenance import file_sha256
 
 MANIFEST = "model.json"
 WEIGHTS = ".safetensors"
@@ -18,9 +21,16 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def save_model(folder: Path, model, tokenizer) -> None:
-    """Save a model and its tokenizer in Hugging Face layout, safetensors only."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    """Save a model and its tokenizer in Hugging Face layout, safetensors only, each file whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder, prefix="."))
+    try:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        for file in made.iterdir():
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(made)
 
 
 def write_manifest(path: str | Path, folder: Path, provenance: dict) -> None:
@@ -28,8 +38,8 @@ def write_manifest(path: str | Path, folder: Path, provenance: dict) -> None:
     _check_files(folder)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
     names = [file.relative_to(folder).as_posix() for file in files if file.name != MANIFEST]
-    hashes = {name: _sha256(folder / name) for name in names}
-    write_text(path, canonical_json({"folder": folder.as_posix(), "files": hashes, "provenance": provenance}) + "\n")
+    hashes = {name: file_sha256(folder / name) for name in names}
+    write_json(path, {"folder": folder.as_posix(), "files": hashes}, provenance)
 
 
 def model_folder(manifest: str | Path) -> Path:
@@ -66,8 +76,3 @@ def _check_files(folder: Path) -> None:
 
 def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
