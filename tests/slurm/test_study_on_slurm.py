@@ -1,0 +1,74 @@
+"""A study through a real Slurm: profile, GPUs, shards, cancelled jobs, and the same bytes as without it."""
+
+import re
+from itertools import combinations
+
+from copies import hashes
+
+GPU_RULES = {"base_scores", "pairs", "train", "anchors", "ablate"}
+
+
+def test_a_call_whose_job_was_cancelled_says_so_fails_and_does_the_rest(cancelled):
+    (job, printed) = cancelled.cancelled["first"], cancelled.printed["first"]
+    assert cancelled.returned["first"] != 0
+    assert f"SLURM-job '{job.id}' failed, SLURM status is: 'CANCELLED'" in printed
+    assert "Trying to restart" not in printed
+    assert len(re.findall(r"^Finished jobid: \d+ \(Rule: ablate\)", printed, re.MULTILINE)) == 2
+
+
+def test_the_next_call_makes_what_is_missing_and_nothing_else(cancelled):
+    missing = re.findall(r"^rule (\w+):", cancelled.printed["second"], re.MULTILINE)
+    assert {rule: missing.count(rule) for rule in GPU_RULES} == {
+        "base_scores": 0,
+        "pairs": 0,
+        "train": 1,
+        "anchors": 1,
+        "ablate": 2 + 1,
+    }
+
+
+def test_a_cancelled_job_is_retried_in_the_same_call_with_more_memory_and_time(cancelled, cluster):
+    job, printed = cancelled.cancelled["second"], cancelled.printed["second"]
+    assert cancelled.returned["second"] == 0
+    assert f"SLURM-job '{job.id}' failed, SLURM status is: 'CANCELLED'" in printed
+    assert "Trying to restart job" in printed
+    asked = [(other.memory, other.minutes) for other in cluster.jobs("ablate") if other.comment == job.comment]
+    assert asked == [(64_000, 240), (128_000, 480)]
+
+
+def test_slurm_ends_no_other_job_than_those_that_were_cancelled(cancelled, cluster):
+    states = {job.id: job.state for job in cluster.jobs()}
+    lost = {cancelled.cancelled[call].id for call in ("first", "second")}
+    assert {id for id, state in states.items() if state != "COMPLETED"} == lost
+    assert {states[id] for id in lost} == {"CANCELLED"}
+
+
+def test_a_call_on_the_finished_study_has_nothing_to_do(cancelled):
+    assert cancelled.returned["third"] == 0
+    assert "Nothing to be done" in cancelled.printed["third"]
+
+
+def test_the_results_are_those_of_a_run_without_slurm(cancelled, local):
+    here, there = hashes(local.results), hashes(cancelled.results)
+    assert len(here) > 40
+    assert {path for path in here.keys() | there.keys() if here.get(path) != there.get(path)} == set()
+
+
+def test_a_lens_is_sharded_over_jobs(cancelled, cluster):
+    """Two seeds, one lens of four components, two a job."""
+    assert len(cluster.jobs("ablate", "COMPLETED")) == 2 * 2
+
+
+def test_each_gpu_job_has_a_device_of_its_own_and_others_have_none(cancelled, cluster):
+    devices = cluster.devices()
+    for job in cluster.jobs():
+        assert devices[job.id] <= ({"0", "1"} if job.rule in GPU_RULES else {"none"}), job
+        assert len(devices[job.id]) == 1, job
+    on_gpu = [job for job in cluster.jobs() if job.rule in GPU_RULES]
+    together = [pair for pair in combinations(on_gpu, 2) if max(j.start for j in pair) < min(j.end for j in pair)]
+    assert together
+    assert [pair for pair in together if len(set.union(*(devices[job.id] for job in pair))) == 1] == []
+
+
+def test_only_rules_that_state_a_gpu_get_one(cancelled, cluster):
+    assert {job.rule for job in cluster.jobs() if cluster.devices()[job.id] != {"none"}} == GPU_RULES
