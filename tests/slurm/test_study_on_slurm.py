@@ -3,21 +3,23 @@
 import re
 from itertools import combinations
 
+from calls import log_of
+
 from copies import hashes
 
 GPU_RULES = {"base_scores", "pairs", "train", "anchors", "ablate"}
 
 
 def test_a_call_whose_job_was_cancelled_says_so_fails_and_does_the_rest(cancelled):
-    (job, printed) = cancelled.cancelled["first"], cancelled.printed["first"]
-    assert cancelled.returned["first"] != 0
+    printed, status, job = cancelled.calls[0]
+    assert status != 0
     assert f"SLURM-job '{job.id}' failed, SLURM status is: 'CANCELLED'" in printed
     assert "Trying to restart" not in printed
     assert len(re.findall(r"^Finished jobid: \d+ \(Rule: ablate\)", printed, re.MULTILINE)) == 2
 
 
 def test_the_next_call_makes_what_is_missing_and_nothing_else(cancelled):
-    missing = re.findall(r"^rule (\w+):", cancelled.printed["second"], re.MULTILINE)
+    missing = re.findall(r"^rule (\w+):", cancelled.calls[1].printed, re.MULTILINE)
     assert {rule: missing.count(rule) for rule in GPU_RULES} == {
         "base_scores": 0,
         "pairs": 0,
@@ -28,24 +30,29 @@ def test_the_next_call_makes_what_is_missing_and_nothing_else(cancelled):
 
 
 def test_a_cancelled_job_is_retried_in_the_same_call_with_more_memory_and_time(cancelled, cluster):
-    job, printed = cancelled.cancelled["second"], cancelled.printed["second"]
-    assert cancelled.returned["second"] == 0
+    printed, status, job = cancelled.calls[1]
+    assert status == 0
     assert f"SLURM-job '{job.id}' failed, SLURM status is: 'CANCELLED'" in printed
     assert "Trying to restart job" in printed
     asked = [(other.memory, other.minutes) for other in cluster.jobs("ablate") if other.comment == job.comment]
     assert asked == [(64_000, 240), (128_000, 480)]
 
 
+def test_what_the_cancelled_job_had_finished_is_not_scored_again(cancelled):
+    log = log_of(cancelled.calls[1].cancelled, cancelled.folder)
+    assert re.search(r"1/2 \S+ was done already", log)
+
+
 def test_slurm_ends_no_other_job_than_those_that_were_cancelled(cancelled, cluster):
     states = {job.id: job.state for job in cluster.jobs()}
-    lost = {cancelled.cancelled[call].id for call in ("first", "second")}
+    lost = {call.cancelled.id for call in cancelled.calls[:2]}
     assert {id for id, state in states.items() if state != "COMPLETED"} == lost
     assert {states[id] for id in lost} == {"CANCELLED"}
 
 
 def test_a_call_on_the_finished_study_has_nothing_to_do(cancelled):
-    assert cancelled.returned["third"] == 0
-    assert "Nothing to be done" in cancelled.printed["third"]
+    assert cancelled.calls[2].status == 0
+    assert "Nothing to be done" in cancelled.calls[2].printed
 
 
 def test_the_results_are_those_of_a_run_without_slurm(cancelled, local):
@@ -57,6 +64,11 @@ def test_the_results_are_those_of_a_run_without_slurm(cancelled, local):
 def test_a_lens_is_sharded_over_jobs(cancelled, cluster):
     """Two seeds, one lens of four components, two a job."""
     assert len(cluster.jobs("ablate", "COMPLETED")) == 2 * 2
+
+
+def test_ready_jobs_of_a_rule_are_submitted_as_one_array_on_request(cancelled):
+    submitted = r"Submitted array job with Snakemake IDs \d+,\d+ and SLURM job ID \d+"
+    assert [len(re.findall(submitted, call.printed)) for call in cancelled.calls] == [1, 0, 0]
 
 
 def test_each_gpu_job_has_a_device_of_its_own_and_others_have_none(cancelled, cluster):
