@@ -130,10 +130,22 @@ class Cluster:
 def read_job(line: str) -> Job:
     """One line of ``scontrol show jobs --oneliner``."""
     fields = dict(re.findall(r"(\w+)=(\S*)", line))
-    hours, minutes, _ = map(int, fields["TimeLimit"].rpartition("-")[2].split(":"))
-    start, end = (seconds(fields[key]) for key in ("StartTime", "EndTime"))
-    memory = megabytes(fields["MinMemoryNode"])
-    return Job(fields["JobId"], fields["Comment"], fields["JobState"], 60 * hours + minutes, memory, start, end)
+    return Job(
+        id=fields["JobId"],
+        comment=fields["Comment"],
+        state=fields["JobState"],
+        minutes=minutes(fields["TimeLimit"]),
+        memory=megabytes(fields["MinMemoryNode"]),
+        start=seconds(fields["StartTime"]),
+        end=seconds(fields["EndTime"]),
+    )
+
+
+def minutes(limit: str) -> int:
+    """Slurm's ``days-hours:minutes:seconds``, days left out where there are none."""
+    days, _, clock = limit.rpartition("-")
+    hours, rest, _ = map(int, clock.split(":"))
+    return (24 * int(days or 0) + hours) * 60 + rest
 
 
 def megabytes(memory: str) -> int:
