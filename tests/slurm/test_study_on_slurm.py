@@ -2,6 +2,7 @@
 
 import re
 from itertools import combinations
+from pathlib import PurePath
 
 from calls import log_of
 
@@ -18,15 +19,12 @@ def test_a_call_whose_job_was_cancelled_says_so_fails_and_does_the_rest(cancelle
     assert len(re.findall(r"^Finished jobid: \d+ \(Rule: ablate\)", printed, re.MULTILINE)) == 2
 
 
-def test_the_next_call_makes_what_is_missing_and_nothing_else(cancelled):
-    missing = re.findall(r"^rule (\w+):", cancelled.calls[1].printed, re.MULTILINE)
-    assert {rule: missing.count(rule) for rule in GPU_RULES} == {
-        "base_scores": 0,
-        "pairs": 0,
-        "train": 1,
-        "anchors": 1,
-        "ablate": 2 + 1,
-    }
+def test_only_the_cancelled_jobs_are_run_twice(cancelled, cluster):
+    """Two seeds, one lens of four components, two a job."""
+    rules = [job.rule for job in cluster.jobs()]
+    planned = {"base_scores": 1, "pairs": 2, "train": 2, "anchors": 2, "ablate": 2 * 2}
+    twice = {rule: rules.count(rule) - planned[rule] for rule in planned}
+    assert twice == {"base_scores": 0, "pairs": 0, "train": 1, "anchors": 0, "ablate": 1}
 
 
 def test_a_cancelled_job_is_retried_in_the_same_call_with_more_memory_and_time(cancelled, cluster):
@@ -56,14 +54,14 @@ def test_a_call_on_the_finished_study_has_nothing_to_do(cancelled):
 
 
 def test_the_results_are_those_of_a_run_without_slurm(cancelled, local):
-    here, there = hashes(local.results), hashes(cancelled.results)
+    here, there = artefacts(local), artefacts(cancelled)
     assert len(here) > 40
     assert {path for path in here.keys() | there.keys() if here.get(path) != there.get(path)} == set()
 
 
-def test_a_lens_is_sharded_over_jobs(cancelled, cluster):
-    """Two seeds, one lens of four components, two a job."""
-    assert len(cluster.jobs("ablate", "COMPLETED")) == 2 * 2
+def artefacts(run):
+    """Path → hash of all results; not what a cancelled job had begun to write, under a hidden name."""
+    return {path: value for path, value in hashes(run.results).items() if not PurePath(path).name.startswith(".")}
 
 
 def test_ready_jobs_of_a_rule_are_submitted_as_one_array_on_request(cancelled):
