@@ -16,6 +16,7 @@ def test_it_listens_on_loopback_only(cluster):
     assert {end.laddr.ip for end in listening} == {"127.0.0.1"}
 
 
+@pytest.mark.usefixtures("cluster")
 def test_nothing_is_left_of_it_and_its_jobs_when_a_test_fails():
     with pytest.raises(ZeroDivisionError), running_cluster() as cluster:
         cluster.call("sbatch", "--mem=100", "--time=5", "--output=/dev/null", "--wrap=exec sleep 1234")
