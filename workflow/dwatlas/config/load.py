@@ -51,7 +51,7 @@ def load_catalogue(folder: Path) -> Catalogue:
     """All catalogue files of a folder as one catalogue; a name may be given once only."""
     merged: dict[str, dict] = {section: {} for section in SECTIONS}
     for path in sorted(folder.glob("*.yaml")):
-        content = _read_yaml(path)
+        content = read_yaml(path)
         _validated(Catalogue, content, path.as_posix())
         for section, entries in content.items():
             if twice := sorted(set(entries) & set(merged[section])):
@@ -119,7 +119,7 @@ def _exists(path: Path, key: str) -> None:
         raise UserError(f"{key}: {path} does not exist")
 
 
-def _read_yaml(path: Path) -> dict:
+def read_yaml(path: Path) -> dict:
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (yaml.YAMLError, UnicodeDecodeError) as fault:
