@@ -3,13 +3,17 @@ CORES ?= 2
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test bench lint clean
+.PHONY: study test test-slurm bench lint clean
 
 study: .venv/installed
 	snakemake --cores $(CORES)
 
 test: .venv/installed
 	pytest
+
+test-slurm: .venv/slurm
+	tests/slurm/install
+	pytest tests/slurm
 
 bench: .venv/installed
 	PYTHONPATH=workflow:tests python -m bench $(NAMES)
@@ -22,6 +26,10 @@ lint: .venv/installed
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --requirement envs/requirements.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/slurm: .venv/installed envs/slurm.txt
+	$(BIN)/pip install --quiet --requirement envs/slurm.txt
 	touch $@
 
 clean:
