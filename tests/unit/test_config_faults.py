@@ -492,9 +492,19 @@ def test_what_snakemake_itself_cannot_read_ends_in_its_words_and_makes_nothing(p
     assert not (project / "results").exists()
 
 
-def test_a_key_twice_in_the_default_study_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"study: more", "line 15: study is given twice, first in line 3; keep one"),
+        (b"\tstudy: more", "not valid YAML: line 15: "),
+        (b"\xff", "not valid YAML: byte "),
+    ],
+    ids=["key twice", "tab", "not UTF-8"],
+)
+def test_a_fault_in_the_default_study_is_named_before_snakemake_reads_it(tmp_path, line, said):
     project = copy_project(tmp_path)
-    with (project / "config/config.yaml").open("a") as config:
-        config.write("study: more\n")
+    with (project / "config/config.yaml").open("ab") as config:
+        config.write(line + b"\n")
     lines = snakemake(project, "-n", "--configfile", "config/studies/two-models.yaml", fails=True).splitlines()
-    assert [line for line in lines if line.startswith("config error: config/config.yaml: line ")] != []
+    assert [line for line in lines if line.startswith(f"config error: config/config.yaml: {said}")] != []
+    assert not (project / "results").exists()
