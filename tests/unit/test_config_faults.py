@@ -135,7 +135,7 @@ FAULTS = {
     ),
     "model folder is not there": (
         local("gone"),
-        "models.own.path: gone is no folder; give a model in Hugging Face layout",
+        "models.own.path: gone: is no folder; give a model in Hugging Face layout",
     ),
     "hub repository without owner": (
         own("models", HUB | {"repository": "x"}),
@@ -295,7 +295,7 @@ FAULTS = {
     ),
     "table of another kind": (table("table.xlsx"), "evals.own.file: table.xlsx is no .csv, .parquet, .jsonl file"),
     "questions of another kind": (asked("table.xlsx"), "behaviours.own.questions.file: table.xlsx is no .csv, "),
-    "file where a model folder is meant": (local("table.xlsx"), "models.own.path: table.xlsx is no folder; give"),
+    "file where a model folder is meant": (local("table.xlsx"), "models.own.path: table.xlsx: is no folder; give"),
 }
 
 
@@ -418,7 +418,7 @@ def test_text_that_yaml_or_the_command_line_makes_of_numbers_is_taken(plan):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "models.own.path: folder/config.json does not exist"),
+        (None, "models.own.path: folder: has no config.json; give a model in Hugging Face layout"),
         ("{", "models.own.path: folder/config.json is not the config.json of a decoder"),
         ("[]", "models.own.path: folder/config.json is not the config.json of a decoder"),
         ('{"hidden_size": 64}', "folder/config.json: lacks 'num_attention_heads'"),
@@ -435,8 +435,10 @@ def test_text_that_yaml_or_the_command_line_makes_of_numbers_is_taken(plan):
 )
 def test_a_local_model_with_an_unusable_config_gives_one_line(plan, tmp_path, text, message):
     (tmp_path / "folder").mkdir()
-    if text is not None:
-        (tmp_path / "folder" / "config.json").write_text(text)
+    files = {"config.json": text, "model.safetensors": "x", "tokenizer.json": "{}"}
+    for name, content in files.items():
+        if content is not None:
+            (tmp_path / "folder" / name).write_text(content)
     with refused(tmp_path, message):
         plan(local("folder"))
 
