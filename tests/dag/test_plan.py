@@ -116,6 +116,7 @@ def test_every_rule_states_all_that_a_cluster_and_a_cache_need(rule):
         "2>&1 | tee {log}",
     ):
         assert text in RULES[rule]
+    assert ("gpu=1" in RULES[rule]) == ("--gpu {resources.gpu}" in RULES[rule])
     assert (ROOT / f"workflow/dwatlas/jobs/{rule}.py").is_file()
     assert "lambda" not in RULES[rule]
 

@@ -12,9 +12,10 @@ import pytest
 from peft import PeftModel
 
 from copies import hashes, job_counts, snakemake
-from dwatlas.files import read_provenance, read_table
+from dwatlas.files import read_table
 from dwatlas.jobs.train import TRAIN_SCHEMA
 from dwatlas.models.load import load_model
+from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.scorer import METRICS

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from dwatlas.statistics.schemas import CONTROLS_SCHEMA, DOSES_SCHEMA, RETAINED_SCHEMA, SEEDS_SCHEMA
+from dwatlas.statistics.schemas import CONTROLS_SCHEMA, DOSES_SCHEMA, MISSING_SCHEMA, RETAINED_SCHEMA, SEEDS_SCHEMA
 from dwatlas.tables.study import StudyTables
 
 MODEL, BEHAVIOUR = "tiny-qwen", "agreement"
@@ -64,6 +64,7 @@ def study_tables() -> StudyTables:
         pd.DataFrame(seeds)[SEEDS_SCHEMA.names],
         pd.DataFrame(controls)[CONTROLS_SCHEMA.names],
         _doses(random)[DOSES_SCHEMA.names],
+        pd.DataFrame(columns=MISSING_SCHEMA.names),
     )
 
 

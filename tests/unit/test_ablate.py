@@ -1,15 +1,16 @@
 """The ablation job: components side by side, and going on where it was stopped with the same bytes."""
 
-import hashlib
 import json
 
 import models_made
 import pytest
 
+from copies import hashes
 from dwatlas.delta.store import write_delta
-from dwatlas.files import read_provenance, read_table, write_table
+from dwatlas.files import read_table, write_table
 from dwatlas.jobs import ablate, base_scores
 from dwatlas.jobs.base import Job
+from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, tabulate
 
 COMPONENTS = ["layer-0", "layer-1", "layer-2"]
@@ -43,7 +44,7 @@ def run(files, folder, edits_at_once: int) -> dict[str, str]:
     }  # fmt: skip
     outputs = {"components": str(folder / "components.json"), "controls": str(folder / "controls.parquet")}
     ablate.work(Job("ablate", spec, "", files, outputs))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
+    return hashes(folder)
 
 
 @pytest.mark.parametrize(("edits_at_once", "groups"), [(1, [1, 1, 1]), (4, [1, 1, 1]), (8, [2, 1]), (100, [3])])
@@ -74,11 +75,12 @@ def test_side_by_side_or_one_by_one_the_scores_agree(files, tmp_path):
 @pytest.mark.parametrize("edits_at_once", [4, 8])
 def test_a_job_that_goes_on_ends_with_the_same_bytes_and_keeps_what_is_done(files, tmp_path, edits_at_once):
     whole = run(files, tmp_path, edits_at_once)
-    kept = (tmp_path / "layer-0.parquet").stat().st_mtime_ns
-    for name in ("layer-1.parquet", "controls.parquet", "components.json"):
+    finished = [tmp_path / "layer-0.parquet", tmp_path / "controls/norm.layer-1.parquet"]
+    kept = [path.stat().st_mtime_ns for path in finished]
+    for name in ("layer-1.parquet", "controls/norm.layer-2.parquet", "controls.parquet", "components.json"):
         (tmp_path / name).unlink()
     assert run(files, tmp_path, edits_at_once) == whole
-    assert (tmp_path / "layer-0.parquet").stat().st_mtime_ns == kept
+    assert [path.stat().st_mtime_ns for path in finished] == kept
     assert set(json.loads((tmp_path / "components.json").read_text())["components"]) == set(COMPONENTS)
 
 

@@ -17,7 +17,7 @@ from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.registry import kinds, plugin
 from dwatlas.scoring.cells import Scored
-from dwatlas.scoring.controls import ODDS_RATIO, score_controls
+from dwatlas.scoring.controls import ODDS_RATIO, control_groups
 from dwatlas.seeds import rng
 
 DELTA = models_made.delta()
@@ -139,11 +139,15 @@ class Recorder:
 
 def scored(parts, control, draws=2, delta=DELTA, seed=0) -> pd.DataFrame:
     """One line for every cell that is scored."""
-    cells = score_controls(
-        Recorder(), delta, parts, [control],
-        cell={"model": "made", "seed": seed}, alphas=(-1, 0, 1), draws=draws, say=lambda text: None,
-    )  # fmt: skip
-    return pd.DataFrame([one.cell for one in cells])
+    cell = {"model": "made", "seed": seed}
+    return pd.DataFrame(
+        [
+            one.standing_for(member).cell
+            for group in control_groups(delta, parts, [control])
+            for one in Recorder().score(group.cells(delta, cell, (-1, 0, 1), draws))
+            for member in group.members
+        ]
+    )
 
 
 def parts_of(*shares: float):

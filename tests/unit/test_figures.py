@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -15,7 +16,7 @@ from dwatlas.figures.names import FORMATS, KINDS, FigureKey, figure_keys
 from dwatlas.figures.ratios import ratios
 from dwatlas.figures.save import save
 from dwatlas.figures.style import colours
-from dwatlas.tables.study import StudyTables, pick
+from dwatlas.tables.study import pick
 
 CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "layers"}
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}
@@ -70,7 +71,7 @@ def test_intervals_far_out_end_in_an_arrow_not_in_silence(tables):
     retained = tables.retained.copy()
     wide = (retained["component"] == "layer-1") & (retained["eval"] == "claims") & (retained["mode"] == "keep")
     retained.loc[wide, "hi"] = 40.0
-    figure, data = render("forest", StudyTables(retained, tables.seeds, tables.controls, tables.doses), **CLAIMS)
+    figure, data = render("forest", replace(tables, retained=retained), **CLAIMS)
     assert forest.x_limits(pick(data, mode="keep", unit="ratio"))[1] < 5
     assert any("beyond the axis" in text.get_text() for text in figure.texts)
 
@@ -103,7 +104,7 @@ def test_random_dose_starts_at_the_base_value(tables):
 
 def test_a_study_without_controls_or_capability_is_drawn(tables):
     own = tables.doses.query("control == '' and eval == 'claims'")
-    bare = StudyTables(tables.retained.assign(control=""), tables.seeds, tables.controls.iloc[:0], own)
+    bare = replace(tables, retained=tables.retained.assign(control=""), controls=tables.controls.iloc[:0], doses=own)
     for kind in KINDS:
         key = {"model": MODEL, "behaviour": BEHAVIOUR} if kind == "dose" else CLAIMS
         render(kind, bare, **key)[0].draw_without_rendering()
@@ -119,7 +120,9 @@ def test_a_single_seed_is_drawn_without_intervals(tables):
         n_seeds=1,
         **dict.fromkeys(("retained", "lo", "hi", "effect_lo", "effect_hi", "g"), np.nan),
     )
-    one = StudyTables(retained, tables.seeds.query("seed == 0"), tables.controls, tables.doses.query("seed == 0"))
+    one = replace(
+        tables, retained=retained, seeds=tables.seeds.query("seed == 0"), doses=tables.doses.query("seed == 0")
+    )
     for kind in ("forest", "map", "energy"):
         render(kind, one, **CLAIMS)[0].draw_without_rendering()
 

@@ -10,8 +10,6 @@ import torch
 from dwatlas.errors import UserError
 from dwatlas.files import (
     atomic,
-    canonical_json,
-    read_provenance,
     read_records,
     read_table,
     read_tensors,
@@ -19,6 +17,7 @@ from dwatlas.files import (
     write_tensors,
     write_text,
 )
+from dwatlas.provenance import canonical_json, read_provenance
 
 SCHEMA = pa.schema([("name", pa.string()), ("count", pa.int32()), ("value", pa.float32())])
 FRAME = pd.DataFrame({"value": [0.5, None], "count": [1, 2], "name": ["a", "b"], "other": [0, 0]})

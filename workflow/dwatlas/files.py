@@ -16,18 +16,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dwatlas.errors import UserError
+from dwatlas.provenance import METADATA_KEY, blank_sealed, canonical_json, readable
+from dwatlas.seals import BLANK, seal
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
     import torch
-
-METADATA_KEY = "dwatlas"
-
-
-def canonical_json(value: object) -> str:
-    """JSON with sorted keys and no spaces: equal values give equal strings."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
 
 
 @contextmanager
@@ -54,6 +49,14 @@ def write_text(path: str | Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
+def write_json(path: str | Path, content: Mapping[str, object], provenance: Mapping[str, object]) -> None:
+    """Write a manifest: canonical JSON with its ``provenance``, sealed."""
+    text = canonical_json({**content, "provenance": {**provenance, "seal": BLANK}})
+    with atomic(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+        seal(temporary)
+
+
 def write_table(
     path: str | Path, frame: pd.DataFrame, schema: pa.Schema, provenance: Mapping[str, object] | None = None
 ) -> None:
@@ -62,9 +65,12 @@ def write_table(
     import pyarrow.parquet as pq
 
     table = pa.Table.from_pandas(frame.loc[:, schema.names], schema=schema, preserve_index=False)
-    metadata = {METADATA_KEY: canonical_json(provenance or {})}
+    table = table.replace_schema_metadata(None)
     with atomic(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd", store_schema=False) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata({METADATA_KEY: blank_sealed(provenance)})
+        seal(temporary)
 
 
 def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFrame:
@@ -74,7 +80,7 @@ def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFram
     """
     import pyarrow.parquet as pq
 
-    with _readable(path, "Parquet"):
+    with readable(path, "Parquet"):
         table = pq.read_table(path)
     missing = [name for name in (schema.names if schema else []) if name not in table.column_names]
     if missing:
@@ -167,20 +173,6 @@ def _names(frame: pd.DataFrame) -> str:
     return ", ".join(map(repr, frame.columns[:8])) or "none"
 
 
-def read_provenance(path: str | Path) -> dict:
-    """The provenance stored in a Parquet or safetensors artefact (empty where there is none)."""
-    if Path(path).suffix == ".parquet":
-        import pyarrow.parquet as pq
-
-        with _readable(path, "Parquet"):
-            text = (pq.read_schema(path).metadata or {}).get(METADATA_KEY.encode(), b"{}")
-        return json.loads(text)
-    from safetensors import safe_open
-
-    with _readable(path, "safetensors"), safe_open(path, framework="numpy") as opened:
-        return json.loads((opened.metadata() or {}).get(METADATA_KEY, "{}"))
-
-
 def write_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], provenance: Mapping[str, object] | None = None
 ) -> None:
@@ -188,26 +180,13 @@ def write_tensors(
     from safetensors.torch import save_file
 
     with atomic(path) as temporary:
-        save_file(dict(tensors), temporary, metadata={METADATA_KEY: canonical_json(provenance or {})})
+        save_file(dict(tensors), temporary, metadata={METADATA_KEY: blank_sealed(provenance)})
+        seal(temporary)
 
 
 def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
     """Read every tensor of a safetensors file; ``UserError`` when it is missing or damaged."""
     from safetensors.torch import load_file
 
-    with _readable(path, "safetensors"):
+    with readable(path, "safetensors"):
         return load_file(path)
-
-
-@contextmanager
-def _readable(path: str | Path, kind: str) -> Iterator[None]:
-    from pyarrow import ArrowException
-    from safetensors import SafetensorError
-
-    if not Path(path).is_file():
-        raise UserError(f"{path}: no such file; run the rule that makes it")
-    try:
-        yield
-    except (ArrowException, SafetensorError, OSError, ValueError) as fault:
-        reason = str(fault).splitlines()[0] if str(fault) else type(fault).__name__
-        raise UserError(f"{path}: not a whole {kind} file ({reason}); delete it and run again") from fault

@@ -15,6 +15,10 @@ from pathlib import Path
 
 PACKAGE = __name__.partition(".")[0]
 ROOT = Path(__file__).resolve().parent.parent
+MANIFEST = "results/code/{code}.json"
+"""Where it is kept what a fingerprint stands for."""
+NO_PART_OF_RESULTS = frozenset(f"{PACKAGE}.{name}" for name in ("errors", "fingerprint", "lease", "logs"))
+"""Modules that no result depends on: which device a job gets, how it logs, what errors are called, this one."""
 
 
 def fingerprint(*entries: str) -> str:
@@ -31,7 +35,7 @@ def module_hashes(entries: tuple[str, ...]) -> dict[str, str]:
     while queue:
         name = queue.pop()
         path = _file(name)
-        if path is None or name in seen:
+        if path is None or name in seen or name in NO_PART_OF_RESULTS:
             continue
         seen[name], imports = _parse(path, name)
         queue += [*_parents(name), *imports]
@@ -42,7 +46,39 @@ def module_hashes(entries: tuple[str, ...]) -> dict[str, str]:
 def _parse(path: Path, name: str) -> tuple[str, tuple[str, ...]]:
     tree = ast.parse(path.read_bytes())
     imports = tuple(_imports(tree, name if path.name == "__init__.py" else name.rpartition(".")[0]))
-    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imports
+    return _hash(_without_docstrings(tree)), imports
+
+
+def _hash(*nodes: ast.AST) -> str:
+    return hashlib.sha256("\n".join(ast.dump(node) for node in nodes).encode()).hexdigest()
+
+
+@cache
+def parts(name: str) -> dict[str, str]:
+    """Hashes of what a module defines, by name (methods as ``Class.method``); ``""`` holds the rest of the module."""
+    tree = _without_docstrings(ast.parse(_file(name).read_bytes()))
+    found: dict[str, list[ast.AST]] = {}
+    for statement in tree.body:
+        for key, node in _defined(statement):
+            found.setdefault(key, []).append(node)
+    return {key: _hash(*nodes)[:12] for key, nodes in found.items()}
+
+
+def _defined(statement: ast.stmt) -> Iterator[tuple[str, ast.AST]]:
+    """(name, syntax) of what a statement defines; a class gives its methods one by one."""
+    if isinstance(statement, ast.ClassDef):
+        methods = [one for one in statement.body if isinstance(one, ast.FunctionDef | ast.AsyncFunctionDef)]
+        for method in methods:
+            yield f"{statement.name}.{method.name}", method
+        statement.body = [one for one in statement.body if one not in methods]
+        yield statement.name, statement
+    elif isinstance(statement, ast.FunctionDef | ast.AsyncFunctionDef):
+        yield statement.name, statement
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+        yield next((target.id for target in targets if isinstance(target, ast.Name)), ""), statement
+    else:
+        yield "", statement
 
 
 def _file(name: str) -> Path | None:
@@ -89,9 +125,18 @@ PLUGINS = {"adapter": "adapters", "controls": "controls", "eval": "evals", "lens
 
 def job_fingerprint(job: str, spec: dict) -> str:
     """The fingerprint of one job: its module, and the plug-ins that its spec names with their ``kind``."""
+    return fingerprint(*_entries(job, spec))
+
+
+def job_code(job: str, spec: dict) -> dict[str, dict[str, str]]:
+    """All that a job's fingerprint covers: module → name → hash (see ``parts``), so that edits can be named later."""
+    return {name: parts(name) for name in sorted(module_hashes(tuple(sorted(set(_entries(job, spec))))))}
+
+
+def _entries(job: str, spec: dict) -> list[str]:
     entries = [f"{PACKAGE}.jobs.{job}"]
     for key, folder in PLUGINS.items():
         values = spec.get(key, [])
         for value in values if isinstance(values, list) else [values]:
             entries.append(f"{PACKAGE}.{folder}.{value['kind']}")
-    return fingerprint(*entries)
+    return entries

@@ -5,7 +5,7 @@ Everything here is ordinary Python over names and options; no torch, no files ex
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from itertools import product
 from pathlib import Path
@@ -15,13 +15,18 @@ from dwatlas.config.load import Resolved, load_study
 from dwatlas.config.schema import BuiltIn, FileQuestions, HubModel
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FigureKey, figure_keys
-from dwatlas.files import canonical_json
 from dwatlas.fingerprint import job_fingerprint
 from dwatlas.lenses.base import Touched
+from dwatlas.provenance import canonical_json
 from dwatlas.tables.names import TABLES
+from dwatlas.tasks import Task
 
 _RUNTIME = {"dtype", "tokens_per_batch", "edits_at_once"}
 """How a model is run; no part of what it is."""
+_MAKERS = {"built-in": "pretrain", "hub": "fetch", "local": "local"}
+"""Kind of model → the rule that makes it."""
+Absent = dict[tuple[str, str, str, int], dict[str, str]]
+"""(model, behaviour, adapter, seed) → lens → why it is missing; the lens ``""`` stands for the whole run."""
 
 
 class Plan:
@@ -34,6 +39,14 @@ class Plan:
             (model, adapter, lens): self._components(model, adapter, lens)
             for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
         }
+        self.absent: Absent = {}
+
+    def leave_out(self, absent: Absent) -> None:
+        """Aggregate without what is missing; ``UserError`` when nothing is left."""
+        self.absent = absent
+        if not self.study_scores():
+            why = next(iter(next(iter(absent.values())).values()))
+            raise UserError(f"partial: no run of the study is finished yet (first: {why})")
 
     def _components(self, model: str, adapter: str, lens: str) -> list[str]:
         """Components of a lens for one model and adapter, in display order; ``UserError`` when one is unknown."""
@@ -67,10 +80,25 @@ class Plan:
         firsts = range(0, len(components), size)
         return {f"-{number}": components[first : first + size] for number, first in enumerate(firsts)}
 
+    def runs(self, model: str, behaviour: str, adapter: str) -> dict[int, list[str]]:
+        """Seeds that have scores, each with the lenses that it has."""
+        gone = {seed: self.absent.get((model, behaviour, adapter, seed), {}) for seed in self.study.seeds}
+        return {
+            seed: [lens for lens in self.study.lenses if lens not in missing]
+            for seed, missing in gone.items()
+            if "" not in missing
+        }
+
     @property
     def figures(self) -> dict[str, FigureKey]:
         """All the study's figures by their stems."""
-        cells = product(self.study.models, self.study.behaviours, [self.effect_evals], [self.study.lenses])
+        cells = []
+        for model, behaviour in product(self.study.models, self.study.behaviours):
+            runs = [self.runs(model, behaviour, adapter) for adapter in self.study.adapters]
+            there = {lens for run in runs for lenses in run.values() for lens in lenses}
+            if any(runs):
+                lenses = [lens for lens in self.study.lenses if lens in there]
+                cells.append((model, behaviour, self.effect_evals, lenses))
         return {key.stem: key for key in figure_keys(cells)}
 
     def in_study(self, pattern: str, **values: list[str]) -> list[str]:
@@ -83,11 +111,12 @@ class Plan:
     def cell_inputs(self, wildcards) -> dict[str, list[str]]:
         """All score files of one (model, behaviour, adapter), by kind."""
         names = {key: getattr(wildcards, key) for key in ("model", "behaviour", "adapter")}
-        runs = [names | {"seed": seed} for seed in self.study.seeds]
+        there = self.runs(**names)
+        runs = [names | {"seed": seed} for seed in there]
         shards = [
-            run | {"lens": lens, "shard": shard}
-            for run in runs
-            for lens in self.study.lenses
+            names | {"seed": seed, "lens": lens, "shard": shard}
+            for seed, lenses in there.items()
+            for lens in lenses
             for shard in self.shards(names["model"], names["adapter"], lens)
         ]
         return {
@@ -98,9 +127,35 @@ class Plan:
         }
 
     def study_scores(self) -> list[str]:
-        """Gathered scores of every (model, behaviour, adapter)."""
-        study = self.study
-        return self.in_study(paths.SCORES, model=study.models, behaviour=study.behaviours, adapter=study.adapters)
+        """Gathered scores of every (model, behaviour, adapter) that has any."""
+        cells = product(self.study.models, self.study.behaviours, self.study.adapters)
+        names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
+        return [paths.SCORES.format(study=self.study.study, **name) for name in names if self.runs(**name)]
+
+    def tasks(self) -> Iterator[Task]:
+        """All jobs of the study, each after those that it depends on."""
+        study, name = self.study, self.study.study
+        for model in study.models:
+            yield Task.of(_MAKERS[self.catalogue.models[model].kind], model=model)
+        yield from (Task.of("evals", eval=one) for one in study.evals)
+        yield from (Task.of("base_scores", model=m, eval=one) for m, one in product(study.models, study.evals))
+        pairs = [
+            {"model": model, "behaviour": behaviour, "seed": seed}
+            for model, behaviour, seed in product(study.models, study.behaviours, study.seeds)
+        ]
+        runs = [{**pair, "adapter": adapter} for pair in pairs for adapter in study.adapters]
+        yield from (Task.of("pairs", **pair) for pair in pairs)
+        for rule in ("train", "delta", "anchors"):
+            yield from (Task.of(rule, **run) for run in runs)
+        for run, lens in product(runs, study.lenses):
+            for shard in self.shards(run["model"], run["adapter"], lens):
+                yield Task.of("ablate", **run, lens=lens, shard=shard)
+        cells = product(study.models, study.behaviours, study.adapters)
+        yield from (Task.of("gather", study=name, model=m, behaviour=b, adapter=a) for m, b, a in cells)
+        yield Task.of("retained", study=name)
+        yield Task.of("tables", study=name)
+        yield from (Task.of("figures", study=name, figure=figure) for figure in self.figures)
+        yield Task.of("report", study=name)
 
     # Inputs that depend on the config
 
@@ -222,10 +277,20 @@ class Plan:
             "effect_evals": self.effect_evals,
             "seeds": self.study.seeds,
             "lenses": {lens: self.shards(wildcards.model, wildcards.adapter, lens) for lens in self.study.lenses},
+            "absent": {
+                str(seed): sorted(lenses)
+                for (*cell, seed), lenses in self.absent.items()
+                if cell == [wildcards.model, wildcards.behaviour, wildcards.adapter]
+            },
+            "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 
     def _spec_retained(self, wildcards) -> dict:
-        return {"cell": _cell(wildcards, "study")}
+        return {
+            "cell": _cell(wildcards, "study"),
+            "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
+            "allow_mixed_versions": self.study.allow_mixed_versions,
+        }
 
     def _spec_tables(self, wildcards) -> dict:
         return {"cell": _cell(wildcards, "study"), "tables": list(TABLES)}
@@ -236,7 +301,7 @@ class Plan:
     def _spec_report(self, wildcards) -> dict:
         return {
             "cell": _cell(wildcards, "study"),
-            "study": self.study.model_dump(mode="json", exclude={"catalogue"}),
+            "study": self.study.model_dump(mode="json", exclude={"catalogue", "partial"}),
             "catalogue": {
                 section: {name: _dump(entry) for name, entry in getattr(self.catalogue, section).items()}
                 for section in type(self.catalogue).model_fields

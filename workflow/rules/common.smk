@@ -6,7 +6,7 @@ WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))}; ")
 
-from dwatlas import paths
+from dwatlas import paths, tasks
 from dwatlas.config.read import read_config
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
@@ -29,8 +29,29 @@ configfile: DEFAULT
 
 try:
     PLAN = Plan(config, WORKFLOW.parent / "config" / "catalogue")
+    if PLAN.study.partial:
+        from dwatlas.state.absent import absent_scores
+
+        PLAN.leave_out(absent_scores(PLAN))
 except UserError as error:
     sys.exit(f"config error: {error}")
+
+if workflow.is_main_process and Path("results").is_dir():
+    from dwatlas.state.records import judge_unrecorded
+
+    if stale := judge_unrecorded(PLAN):
+        task, verdict = stale[0]
+        print(
+            f"{len(stale)} jobs whose results are there, but not in Snakemake's records, are stale and run again; "
+            f"first {task}: {verdict}",
+            file=sys.stderr,
+        )
+
+
+onerror:
+    from dwatlas.state.partial import aggregate_what_is_there
+
+    aggregate_what_is_there(PLAN, config, workflow.main_snakefile, log)
 
 
 wildcard_constraints:

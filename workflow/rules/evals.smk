@@ -4,9 +4,9 @@ rule evals:
     output:
         rows=paths.EVAL,
     log:
-        "results/logs/evals/{eval}.log",
+        tasks.LOG["evals"],
     benchmark:
-        "results/logs/evals/{eval}.benchmark.tsv"
+        tasks.BENCHMARK["evals"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -17,7 +17,7 @@ rule evals:
         spec=PLAN.spec("evals"),
         code=PLAN.code("evals"),
     shell:
-        "python -m dwatlas.jobs evals --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs evals --spec {params.spec:q} --code {params.code} --log {log}"
         " --outputs rows={output.rows} 2>&1 | tee {log}"
 
 
@@ -28,9 +28,9 @@ rule base_scores:
     output:
         scores=paths.BASE,
     log:
-        "results/logs/base/{model}/{eval}.log",
+        tasks.LOG["base_scores"],
     benchmark:
-        "results/logs/base/{model}/{eval}.benchmark.tsv"
+        tasks.BENCHMARK["base_scores"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -42,6 +42,6 @@ rule base_scores:
         spec=PLAN.spec("base_scores"),
         code=PLAN.code("base_scores"),
     shell:
-        "python -m dwatlas.jobs base_scores --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs base_scores --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} rows={input.rows}"
         " --outputs scores={output.scores} 2>&1 | tee {log}"

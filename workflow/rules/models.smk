@@ -2,9 +2,9 @@ rule pretrain:
     output:
         manifest=paths.MODEL,
     log:
-        "results/logs/models/{model}.log",
+        tasks.LOG["pretrain"],
     benchmark:
-        "results/logs/models/{model}.benchmark.tsv"
+        tasks.BENCHMARK["pretrain"]
     wildcard_constraints:
         model=PLAN.models_of("built-in"),
     conda:
@@ -17,7 +17,7 @@ rule pretrain:
         spec=PLAN.spec("pretrain"),
         code=PLAN.code("pretrain"),
     shell:
-        "python -m dwatlas.jobs pretrain --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs pretrain --spec {params.spec:q} --code {params.code} --log {log}"
         " --outputs manifest={output.manifest} 2>&1 | tee {log}"
 
 
@@ -25,9 +25,9 @@ rule fetch:
     output:
         manifest=paths.MODEL,
     log:
-        "results/logs/models/{model}.log",
+        tasks.LOG["fetch"],
     benchmark:
-        "results/logs/models/{model}.benchmark.tsv"
+        tasks.BENCHMARK["fetch"]
     wildcard_constraints:
         model=PLAN.models_of("hub"),
     conda:
@@ -40,7 +40,7 @@ rule fetch:
         spec=PLAN.spec("fetch"),
         code=PLAN.code("fetch"),
     shell:
-        "python -m dwatlas.jobs fetch --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs fetch --spec {params.spec:q} --code {params.code} --log {log}"
         " --outputs manifest={output.manifest} 2>&1 | tee {log}"
 
 
@@ -50,9 +50,9 @@ rule local:
     output:
         manifest=paths.MODEL,
     log:
-        "results/logs/models/{model}.log",
+        tasks.LOG["local"],
     benchmark:
-        "results/logs/models/{model}.benchmark.tsv"
+        tasks.BENCHMARK["local"]
     wildcard_constraints:
         model=PLAN.models_of("local"),
     conda:
@@ -65,5 +65,5 @@ rule local:
         spec=PLAN.spec("local"),
         code=PLAN.code("local"),
     shell:
-        "python -m dwatlas.jobs local --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs local --spec {params.spec:q} --code {params.code} --log {log}"
         " --outputs manifest={output.manifest} 2>&1 | tee {log}"

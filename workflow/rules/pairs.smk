@@ -5,9 +5,9 @@ rule pairs:
     output:
         pairs=paths.PAIRS,
     log:
-        "results/logs/runs/{model}/{behaviour}/seed-{seed}/pairs.log",
+        tasks.LOG["pairs"],
     benchmark:
-        "results/logs/runs/{model}/{behaviour}/seed-{seed}/pairs.benchmark.tsv"
+        tasks.BENCHMARK["pairs"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -19,5 +19,5 @@ rule pairs:
         spec=PLAN.spec("pairs"),
         code=PLAN.code("pairs"),
     shell:
-        "python -m dwatlas.jobs pairs --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs pairs --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} --outputs pairs={output.pairs} 2>&1 | tee {log}"

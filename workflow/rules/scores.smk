@@ -7,9 +7,9 @@ rule anchors:
     output:
         scores=paths.ANCHORS,
     log:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors.log",
+        tasks.LOG["anchors"],
     benchmark:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors.benchmark.tsv"
+        tasks.BENCHMARK["anchors"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -22,7 +22,7 @@ rule anchors:
         code=PLAN.code("anchors"),
         files=PLAN.scoring_files,
     shell:
-        "python -m dwatlas.jobs anchors --spec {params.spec:q} --code {params.code} --memory {resources.mem_mb}"
+        "python -m dwatlas.jobs anchors --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
         " --outputs scores={output.scores} 2>&1 | tee {log}"
 
@@ -37,9 +37,9 @@ rule ablate:
         components=paths.COMPONENTS,
         controls=paths.CONTROLS,
     log:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}.log",
+        tasks.LOG["ablate"],
     benchmark:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}.benchmark.tsv"
+        tasks.BENCHMARK["ablate"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -52,6 +52,6 @@ rule ablate:
         code=PLAN.code("ablate"),
         files=PLAN.scoring_files,
     shell:
-        "python -m dwatlas.jobs ablate --spec {params.spec:q} --code {params.code} --memory {resources.mem_mb}"
+        "python -m dwatlas.jobs ablate --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
         " --outputs components={output.components} controls={output.controls} 2>&1 | tee {log}"

@@ -4,9 +4,9 @@ rule gather:
     output:
         scores=paths.SCORES,
     log:
-        "results/logs/studies/{study}/{model}/{behaviour}/{adapter}.log",
+        tasks.LOG["gather"],
     benchmark:
-        "results/logs/studies/{study}/{model}/{behaviour}/{adapter}.benchmark.tsv"
+        tasks.BENCHMARK["gather"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -17,7 +17,7 @@ rule gather:
         spec=PLAN.spec("gather"),
         code=PLAN.code("gather"),
     shell:
-        "python -m dwatlas.jobs gather --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs gather --spec {params.spec:q} --code {params.code} --log {log}"
         " --outputs scores={output.scores} 2>&1 | tee {log}"
 
 
@@ -29,10 +29,11 @@ rule retained:
         seeds=paths.SEEDS,
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
+        missing=paths.MISSING,
     log:
-        "results/logs/studies/{study}/retained.log",
+        tasks.LOG["retained"],
     benchmark:
-        "results/logs/studies/{study}/retained.benchmark.tsv"
+        tasks.BENCHMARK["retained"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -44,10 +45,10 @@ rule retained:
         code=PLAN.code("retained"),
         files=[f"scores={path}" for path in PLAN.study_scores()],
     shell:
-        "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs {params.files}"
         " --outputs retained={output.retained} seeds={output.seeds}"
-        " controls={output.controls} doses={output.doses} 2>&1 | tee {log}"
+        " controls={output.controls} doses={output.doses} missing={output.missing} 2>&1 | tee {log}"
 
 
 rule tables:
@@ -56,7 +57,9 @@ rule tables:
         seeds=paths.SEEDS,
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
+        missing=paths.MISSING,
     output:
+        manifest=paths.TABLES_MANIFEST,
         csv=report(
             expand(paths.TABLE, table=TABLES, ending="csv", allow_missing=True),
             caption="../report/tables.rst",
@@ -65,9 +68,9 @@ rule tables:
         ),
         text=expand(paths.TABLE, table=TABLES, ending=["md", "tex"], allow_missing=True),
     log:
-        "results/logs/studies/{study}/tables.log",
+        tasks.LOG["tables"],
     benchmark:
-        "results/logs/studies/{study}/tables.benchmark.tsv"
+        tasks.BENCHMARK["tables"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -78,9 +81,9 @@ rule tables:
         spec=PLAN.spec("tables"),
         code=PLAN.code("tables"),
     shell:
-        "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} --outputs csv={output.csv[0]} 2>&1 | tee {log}"
+        " doses={input.doses} missing={input.missing} --outputs manifest={output.manifest} 2>&1 | tee {log}"
 
 
 rule figures:
@@ -89,6 +92,7 @@ rule figures:
         seeds=paths.SEEDS,
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
+        missing=paths.MISSING,
     output:
         png=report(
             expand(paths.FIGURE, ending="png", allow_missing=True),
@@ -99,9 +103,9 @@ rule figures:
         ),
         others=expand(paths.FIGURE, ending=["svg", "pdf", "csv"], allow_missing=True),
     log:
-        "results/logs/studies/{study}/figures/{figure}.log",
+        tasks.LOG["figures"],
     benchmark:
-        "results/logs/studies/{study}/figures/{figure}.benchmark.tsv"
+        tasks.BENCHMARK["figures"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -112,9 +116,9 @@ rule figures:
         spec=PLAN.spec("figures"),
         code=PLAN.code("figures"),
     shell:
-        "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} --outputs png={output.png} 2>&1 | tee {log}"
+        " doses={input.doses} missing={input.missing} --outputs png={output.png} 2>&1 | tee {log}"
 
 
 rule report:
@@ -123,6 +127,7 @@ rule report:
         seeds=paths.SEEDS,
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
+        missing=paths.MISSING,
         figures=PLAN.in_study(paths.FIGURE, figure=list(PLAN.figures), ending=["png"]),
     output:
         page=report(
@@ -132,9 +137,9 @@ rule report:
             labels={"study": "{study}"},
         ),
     log:
-        "results/logs/studies/{study}/report.log",
+        tasks.LOG["report"],
     benchmark:
-        "results/logs/studies/{study}/report.benchmark.tsv"
+        tasks.BENCHMARK["report"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -145,6 +150,6 @@ rule report:
         spec=PLAN.spec("report"),
         code=PLAN.code("report"),
     shell:
-        "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} --outputs page={output.page} 2>&1 | tee {log}"
+        " doses={input.doses} missing={input.missing} --outputs page={output.page} 2>&1 | tee {log}"

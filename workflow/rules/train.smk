@@ -10,9 +10,9 @@ rule train:
         neg_config=expand(paths.CHECKPOINT_CONFIG, pole="neg", allow_missing=True),
         neg_log=expand(paths.TRAIN_LOG, pole="neg", allow_missing=True),
     log:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/train.log",
+        tasks.LOG["train"],
     benchmark:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/train.benchmark.tsv"
+        tasks.BENCHMARK["train"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -24,7 +24,7 @@ rule train:
         spec=PLAN.spec("train"),
         code=PLAN.code("train"),
     shell:
-        "python -m dwatlas.jobs train --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs train --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} pairs={input.pairs}"
         " --outputs pos={output.pos} pos_log={output.pos_log}"
         " neg={output.neg} neg_log={output.neg_log} 2>&1 | tee {log}"
@@ -40,9 +40,9 @@ rule delta:
         delta=paths.DELTA,
         geometry=paths.GEOMETRY,
     log:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta.log",
+        tasks.LOG["delta"],
     benchmark:
-        "results/logs/runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta.benchmark.tsv"
+        tasks.BENCHMARK["delta"]
     conda:
         "../../envs/environment.yaml"
     threads: 1
@@ -53,6 +53,6 @@ rule delta:
         spec=PLAN.spec("delta"),
         code=PLAN.code("delta"),
     shell:
-        "python -m dwatlas.jobs delta --spec {params.spec:q} --code {params.code}"
+        "python -m dwatlas.jobs delta --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs pos={input.pos} neg={input.neg}"
         " --outputs delta={output.delta} geometry={output.geometry} 2>&1 | tee {log}"

@@ -185,6 +185,14 @@ class Study(Section):
     components_per_job: int = Field(
         0, ge=0, description="Splits a lens into jobs of this many components for large clusters; 0 for one job."
     )
+    allow_mixed_versions: bool = Field(
+        False, description="Let a table mix results made with different versions of torch, transformers or peft."
+    )
+    partial: bool = Field(
+        False,
+        description="Make tables and figures of what is there, and list what is missing and why; a run with failed "
+        "jobs ends with this by itself.",
+    )
     catalogue: Catalogue = Field(Catalogue(), description="The study's own entries beside the catalogue's.")
 
     @field_validator("models", "behaviours", "adapters", "seeds", "lenses", "evals")

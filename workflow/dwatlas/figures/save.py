@@ -9,24 +9,31 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dwatlas.figures import style
-from dwatlas.files import atomic, canonical_json
+from dwatlas.files import atomic
+from dwatlas.provenance import blank_sealed, file_sha256
+from dwatlas.seals import seal
 
 DPI = 200
 
 
-def save(figure: Figure, data: pd.DataFrame, stem: str | Path, metadata: Mapping[str, object] | None = None) -> None:
-    """Write ``stem.png``, ``.svg``, ``.pdf`` and ``.csv``; ``metadata`` (JSON values) goes into the keywords."""
+def save(figure: Figure, data: pd.DataFrame, stem: str | Path, provenance: Mapping[str, object] | None = None) -> None:
+    """Write ``stem.png``, ``.svg``, ``.pdf`` and ``.csv``; the provenance goes into the pictures' keywords, with the
+    hash of the CSV, which has no room for its own."""
     stem = Path(stem)
-    about = {"Title": stem.name, "Keywords": canonical_json(metadata or {})}
+    table = _with_ending(stem, "csv")
+    with atomic(table) as temporary:
+        data.to_csv(temporary, index=False, lineterminator="\n")
+    keywords = blank_sealed({**(provenance or {}), "beside": {table.name: file_sha256(table)}})
+    about = {"Title": stem.name, "Keywords": keywords}
     without_clock = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with style.context():
         figure.draw_without_rendering()
         figure.set_layout_engine("none")
     for kind, absent in without_clock.items():
-        with atomic(_with_ending(stem, kind)) as temporary, style.context():
-            figure.savefig(temporary, format=kind, dpi=DPI, metadata={**about, **absent})
-    with atomic(_with_ending(stem, "csv")) as temporary:
-        data.to_csv(temporary, index=False, lineterminator="\n")
+        with atomic(_with_ending(stem, kind)) as temporary:
+            with style.context():
+                figure.savefig(temporary, format=kind, dpi=DPI, metadata={**about, **absent})
+            seal(temporary)
 
 
 def _with_ending(stem: Path, kind: str) -> Path:

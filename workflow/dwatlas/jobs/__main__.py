@@ -1,4 +1,4 @@
-"""``python -m dwatlas.jobs NAME --spec … --code … --inputs … --outputs …``: run one job.
+"""``python -m dwatlas.jobs NAME --spec … --code … [--gpu N] --inputs … --outputs …``: run one job.
 
 Most of a small job is its start and its end. The garbage collector finds nothing to free while libraries are imported,
 and costs a fifth of that time; taking every object apart at the end costs a second more. So neither is done.
@@ -6,12 +6,15 @@ and costs a fifth of that time; taking every object apart at the end costs a sec
 
 from __future__ import annotations
 
+import argparse
 import gc
 import os
 import sys
 from importlib import import_module
 from pathlib import Path
 
+from dwatlas import lease
+from dwatlas.errors import UserError
 from dwatlas.jobs.base import run
 
 HELPERS = {"__init__", "__main__", "base", "study_tables"}
@@ -22,11 +25,25 @@ def main() -> None:
     names = sorted({path.stem for path in Path(__file__).parent.glob("*.py")} - HELPERS)
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         sys.exit(f"dwatlas.jobs: error: name a job first, one of {', '.join(names)}")
+    name = sys.argv.pop(1)
+    lease_gpus(name)
     gc.disable()
-    job = import_module(f"dwatlas.jobs.{sys.argv.pop(1)}")
+    job = import_module(f"dwatlas.jobs.{name}")
     gc.freeze()
     gc.enable()
     run(job.work)
+
+
+def lease_gpus(name: str) -> None:
+    """Take ``--gpu`` off the command line and lease as many GPUs; exit after a one-line error of the user's to mend."""
+    parser = argparse.ArgumentParser(prog=f"dwatlas.jobs {name}", add_help=False, allow_abbrev=False)
+    parser.add_argument("--gpu", type=int)
+    arguments, sys.argv[1:] = parser.parse_known_args()
+    if arguments.gpu is not None:
+        try:
+            lease.acquire(arguments.gpu)
+        except UserError as error:
+            sys.exit(f"{name}: error: {error}")
 
 
 if __name__ == "__main__":

@@ -1,20 +1,23 @@
 """Ablate dW through one lens: keep and drop each component, and score the lens's controls. One Parquet file per
-component; a finished one that was made from the same inputs by the same code is not scored again."""
+component and per group of controls; a finished one that was made from the same inputs by the same code is not scored
+again."""
 
-import hashlib
 from pathlib import Path
+
+import pandas as pd
 
 from dwatlas.delta.algebra import Delta
 from dwatlas.delta.store import read_delta
 from dwatlas.errors import UserError
-from dwatlas.files import canonical_json, read_provenance, write_table, write_text
+from dwatlas.files import read_table, write_json, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.lenses.base import Split
 from dwatlas.models.folder import model_folder
+from dwatlas.provenance import canonical_json, file_sha256, read_provenance
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Cell, Sizes
-from dwatlas.scoring.controls import score_controls
-from dwatlas.scoring.rows import SCORE_SCHEMA
+from dwatlas.scoring.controls import control_groups
+from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.steer import Edit
 
 
@@ -39,12 +42,22 @@ def work(job: Job) -> None:
         job.say(f"{names.index(group[-1]) + 1}/{len(names)} {', '.join(what)}")
     controls = [build("controls", options) for options in spec["controls"]]
     parts = {name: split.keep for name, split in splits.items()}
-    scored = score_controls(
-        bench, delta, parts, controls, cell=spec["cell"], alphas=spec["alphas"], draws=spec["draws"], say=job.say
-    )
-    write_table(job.outputs["controls"], bench.table(scored), SCORE_SCHEMA, job.provenance())
-    files = {name: hashlib.sha256((results / f"{name}.parquet").read_bytes()).hexdigest() for name in names}
-    write_text(job.outputs["components"], canonical_json({"components": files, "provenance": job.provenance()}) + "\n")
+    groups = control_groups(delta, parts, controls)
+    frames = []
+    for number, group in enumerate(groups, start=1):
+        path = results / "controls" / f"{group.control.kind}.{group.name.replace(' ', '')}.parquet"
+        provenance = shared | {"control": group.control.kind, "group": group.name}
+        done = _is_done(path, provenance)
+        if not done:
+            scored = bench.score(group.cells(delta, spec["cell"], spec["alphas"], spec["draws"]))
+            write_table(path, bench.table(scored), SCORE_SCHEMA, provenance)
+        frame = read_table(path, SCORE_SCHEMA)
+        frames += [frame.assign(component=member) for member in group.members]
+        job.say(f"controls {number}/{len(groups)} {path.stem} {'was done already' if done else 'scored'}")
+    whole = pd.concat(frames).sort_values([*CELL, *ROW], ignore_index=True, kind="stable")
+    write_table(job.outputs["controls"], whole, SCORE_SCHEMA, job.provenance())
+    hashes = {name: file_sha256(results / f"{name}.parquet") for name in names}
+    write_json(job.outputs["components"], {"components": hashes}, job.provenance())
 
 
 def _groups(names: list[str], spec: dict) -> list[list[str]]:

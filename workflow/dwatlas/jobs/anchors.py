@@ -6,7 +6,7 @@ from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Cell, Sizes
-from dwatlas.scoring.controls import score_controls
+from dwatlas.scoring.controls import control_groups
 from dwatlas.scoring.rows import SCORE_SCHEMA
 from dwatlas.scoring.steer import Edit
 
@@ -22,7 +22,6 @@ def work(job: Job) -> None:
     full = cell | {"component": "full", "mode": "full"}
     scored += bench.score(Cell(full, Edit(delta, alpha), sizes) for alpha in spec["alphas"] if alpha)
     controls = [build("controls", options) for options in spec["controls"]]
-    scored += score_controls(
-        bench, delta, {"full": delta}, controls, cell=cell, alphas=spec["alphas"], draws=spec["draws"], say=job.say
-    )
+    for group in control_groups(delta, {"full": delta}, controls):
+        scored += bench.score(group.cells(delta, cell, spec["alphas"], spec["draws"]))
     write_table(job.outputs["scores"], bench.table(scored), SCORE_SCHEMA, job.provenance())

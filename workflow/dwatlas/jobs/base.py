@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import importlib.metadata
 import json
 import sys
+import time
+import traceback
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from dwatlas.errors import UserError
-from dwatlas.fingerprint import job_fingerprint
-
-VERSIONS = ("numpy", "pandas", "peft", "pyarrow", "scipy", "torch", "transformers")
+from dwatlas.files import write_json
+from dwatlas.fingerprint import MANIFEST, job_code, job_fingerprint
+from dwatlas.logs import alone
+from dwatlas.provenance import file_sha256, read_provenance
+from dwatlas.versions import NOT_MIXED, VERSIONS
 
 
 @dataclass(frozen=True)
@@ -34,21 +39,40 @@ class Job:
         (path,) = self.inputs[name]
         return path
 
+    def reading(self, name: str, files: Iterable[str | Path]) -> Job:
+        """The same job with further input files, which its command line does not name."""
+        return replace(self, inputs={**self.inputs, name: [str(path) for path in files]})
+
     def say(self, text: str) -> None:
         """Print a progress line, led by what the job is about."""
         about = " ".join(str(value) for value in self.spec.get("cell", {}).values())
         print(f"{self.name} {about}: {text}", file=sys.stderr, flush=True)
 
     def provenance(self, **more: object) -> dict:
-        """What made an artefact: job, spec, code, the hashes of its inputs and the versions of the libraries."""
+        """What made an artefact (see ``dwatlas.provenance``); ``more`` is added."""
         return {
             "job": self.name,
             "spec": self.spec,
             "code": self.code,
-            "inputs": {name: digest(paths) for name, paths in self.inputs.items()},
+            "inputs": self._hashes,
             "versions": versions(),
+            "made_with": self._made_with,
             **more,
         }
+
+    @cached_property
+    def _hashes(self) -> dict[str, dict[str, str]]:
+        return {name: {path: _digest(path) for path in files} for name, files in self.inputs.items()}
+
+    @cached_property
+    def _made_with(self) -> dict[str, list[str]]:
+        """Versions of the libraries that must not be mixed, of this job and all that it is made from."""
+        own = versions()
+        found = {name: {own[name]} for name in NOT_MIXED}
+        for path in (path for files in self.inputs.values() for path in files):
+            for name, others in read_provenance(path).get("made_with", {}).items():
+                found[name].update(others)
+        return {name: sorted(values) for name, values in found.items()}
 
 
 def versions() -> dict[str, str]:
@@ -56,36 +80,64 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS}
 
 
-def digest(paths: list[str]) -> str:
-    """sha256 over the contents of files, in the order given."""
-    whole = hashlib.sha256()
-    for path in paths:
-        if not Path(path).is_file():
-            raise UserError(f"{path}: no such file; run the rule that makes it")
-        with open(path, "rb") as opened:
-            whole.update(hashlib.file_digest(opened, "sha256").digest())
-    return whole.hexdigest()
+def _digest(path: str) -> str:
+    if not Path(path).is_file():
+        raise UserError(f"{path}: no such file; run the rule that makes it")
+    return file_sha256(path)
 
 
 def run(work: Callable[[Job], None]) -> None:
-    """Parse the command line, run ``work`` and exit: 0 when done, 1 after a one-line error of the user's to mend."""
+    """Parse the command line, run ``work`` and exit: 0 when done, 1 after one line that says what went wrong."""
     warnings.filterwarnings("ignore", category=FutureWarning, module="transformers")  # between libraries, not for users
-    parser = argparse.ArgumentParser(description=sys.modules[work.__module__].__doc__)
-    parser.add_argument("--spec", required=True, type=json.loads, help="canonical JSON of the config that it uses")
-    parser.add_argument("--code", required=True, help="code fingerprint that the job was planned with")
-    parser.add_argument("--inputs", nargs="*", default=[], metavar="NAME=PATH", help="files to read")
-    parser.add_argument("--outputs", nargs="*", default=[], metavar="NAME=PATH", help="files to write")
-    parser.add_argument("--memory", type=int, default=Job.memory, help="MB to work in; what does not fit goes to disk")
-    arguments = parser.parse_args()
+    arguments = _parser(sys.modules[work.__module__].__doc__).parse_args()
     name = Path(sys.modules[work.__module__].__file__).stem
     inputs: dict[str, list[str]] = {}
     for pair in arguments.inputs:
         key, _, path = pair.partition("=")
         inputs.setdefault(key, []).append(path)
     outputs = dict(pair.split("=", 1) for pair in arguments.outputs)
+    job = Job(name, arguments.spec, arguments.code, inputs, outputs, arguments.memory)
+    started = time.monotonic()
     try:
-        if job_fingerprint(name, arguments.spec) != arguments.code:
-            raise UserError("the code was edited after this job was planned; run snakemake again")
-        work(Job(name, arguments.spec, arguments.code, inputs, outputs, arguments.memory))
-    except UserError as error:
-        sys.exit(f"{name}: error: {error}")
+        with alone(arguments.log, job.say) if arguments.log else nullcontext():
+            if job_fingerprint(name, job.spec) != job.code:
+                raise UserError("the code was edited after this job was planned; run snakemake again")
+            work(job)
+            _keep_code(job)
+            job.say(f"done in {time.monotonic() - started:.1f} s")
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted; what is finished stays", file=sys.stderr)
+        sys.exit(130)
+    except Exception as fault:
+        sys.exit(f"{name}: error: {_in_one_line(fault)}")
+
+
+def _parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("--spec", required=True, type=json.loads, help="canonical JSON of the config that it uses")
+    parser.add_argument("--code", required=True, help="code fingerprint that the job was planned with")
+    parser.add_argument("--inputs", nargs="*", default=[], metavar="NAME=PATH", help="files to read")
+    parser.add_argument("--outputs", nargs="*", default=[], metavar="NAME=PATH", help="files to write")
+    parser.add_argument("--memory", type=int, default=Job.memory, help="MB to work in; what does not fit goes to disk")
+    parser.add_argument("--log", help="the job's log file; while the job lives, no other with this log works")
+    return parser
+
+
+def _keep_code(job: Job) -> None:
+    """Keep what the fingerprint stands for, so that later edits can be told by name."""
+    path = Path(MANIFEST.format(code=job.code))
+    if not path.is_file():
+        write_json(path, {"modules": job_code(job.name, job.spec)}, {"code": job.code})
+
+
+def _in_one_line(fault: Exception) -> str:
+    if isinstance(fault, UserError):
+        return str(fault)
+    first = (str(fault).strip().splitlines() or [""])[0]
+    if isinstance(fault, OSError) and fault.strerror:
+        where = f"{fault.filename}: " if fault.filename else ""
+        return f"{where}{fault.strerror}; mend that and run again, what is finished stays"
+    traceback.print_exception(fault)
+    if type(fault).__name__ == "OutOfMemoryError":
+        return f"{first}; lower the model's tokens_per_batch or edits_at_once"
+    return f"{type(fault).__name__}: {first}"

@@ -7,4 +7,6 @@ from dwatlas.models.folder import write_manifest
 
 
 def work(job: Job) -> None:
-    write_manifest(job.outputs["manifest"], Path(job.spec["path"]), job.provenance())
+    folder = Path(job.spec["path"])
+    job = job.reading("files", sorted(path.as_posix() for path in folder.iterdir() if path.is_file()))
+    write_manifest(job.outputs["manifest"], folder, job.provenance())

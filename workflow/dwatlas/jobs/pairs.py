@@ -12,6 +12,8 @@ from dwatlas.world.rows import training_questions
 
 def work(job: Job) -> None:
     spec, behaviour = job.spec, job.spec["behaviour"]
+    if behaviour["questions"]["kind"] == "file":
+        job = job.reading("questions", [behaviour["questions"]["file"]])
     names = (spec["cell"]["behaviour"], spec["data_seed"])
     draw = rng("questions", *names)
     personas, sampling = behaviour["personas"], behaviour["sampling"]

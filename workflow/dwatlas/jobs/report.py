@@ -5,10 +5,12 @@ import yaml
 from dwatlas import paths
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.names import FigureKey
-from dwatlas.files import read_provenance, write_text
+from dwatlas.files import atomic
 from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
+from dwatlas.provenance import read_provenance
 from dwatlas.report.page import render
+from dwatlas.seals import seal
 from dwatlas.tables.tables import build
 
 AXES = ("models", "behaviours", "adapters", "seeds", "lenses", "evals")
@@ -21,7 +23,11 @@ def work(job: Job) -> None:
     figures = [
         (key.title, CAPTIONS[key.kind], paths.FIGURE.format(study=name, figure=key.stem, ending="png")) for key in keys
     ]
-    write_text(job.outputs["page"], render(build(read_study_tables(job)), figures, _facts(job.spec, provenance)))
+    job = job.reading("figures", [path for _, _, path in figures])
+    page = render(build(read_study_tables(job)), figures, _facts(job.spec, provenance), job.provenance())
+    with atomic(job.outputs["page"]) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+        seal(temporary)
 
 
 def _facts(spec: dict, provenance: dict) -> dict:
@@ -37,7 +43,7 @@ def _facts(spec: dict, provenance: dict) -> dict:
         "matrix": {axis.capitalize(): [str(value) for value in study[axis]] for axis in AXES},
         "settings": settings,
         "seed_varies": {facet.capitalize(): value for facet, value in study["seed_varies"].items()},
-        "versions": provenance["versions"],
+        "versions": {**provenance["versions"], **{k: ", ".join(v) for k, v in provenance["made_with"].items()}},
         "reproduce": [
             "# in a clone of the workflow; study.yaml is the configuration below",
             "make .venv/installed",

@@ -1,4 +1,4 @@
-"""What the jobs after the statistics read: the study's four result tables."""
+"""What the jobs after the statistics read: the study's result tables."""
 
 from dwatlas.files import read_table
 from dwatlas.jobs.base import Job
@@ -7,10 +7,11 @@ from dwatlas.tables.study import StudyTables
 
 
 def read_study_tables(job: Job) -> StudyTables:
-    """The four frames of the job's inputs ``retained``, ``seeds``, ``controls`` and ``doses``."""
+    """The frames of the job's inputs ``retained``, ``seeds``, ``controls``, ``doses`` and ``missing``."""
     return StudyTables(
         retained=read_table(job.input("retained"), schemas.RETAINED_SCHEMA),
         seeds=read_table(job.input("seeds"), schemas.SEEDS_SCHEMA),
         controls=read_table(job.input("controls"), schemas.CONTROLS_SCHEMA),
         doses=read_table(job.input("doses"), schemas.DOSES_SCHEMA),
+        missing=read_table(job.input("missing"), schemas.MISSING_SCHEMA),
     )

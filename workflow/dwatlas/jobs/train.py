@@ -12,6 +12,7 @@ from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.pairs.sample import PAIRS_SCHEMA, POLES
+from dwatlas.provenance import file_sha256
 from dwatlas.registry import build
 from dwatlas.seeds import rng, torch_seed
 from dwatlas.train.batches import shared_lengths
@@ -54,6 +55,8 @@ def _save(model, folder: Path, job: Job) -> None:
         "inference_mode": True,
         "base_model_name_or_path": str(model_folder(job.input("model"))),
     }
-    write_text(folder / "adapter_config.json", json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n")
+    about = folder / "adapter_config.json"
+    write_text(about, json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n")
     tensors = {name: tensor.float().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
-    write_tensors(folder / "adapter_model.safetensors", tensors, job.provenance())
+    provenance = job.provenance(beside={about.name: file_sha256(about)})
+    write_tensors(folder / "adapter_model.safetensors", tensors, provenance)

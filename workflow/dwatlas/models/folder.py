@@ -5,13 +5,15 @@ The manifest is small, so Snakemake compares it by content: a model made again w
 
 from __future__ import annotations
 
-import hashlib
 import json
-from os.path import isdir
+import os
+import shutil
+import tempfile
 from pathlib import Path
 
 from dwatlas.errors import UserError
-from dwatlas.files import canonical_json, write_text
+from dwatlas.files import write_json
+from dwatlas.provenance import file_sha256
 
 MANIFEST = "model.json"
 WEIGHTS = ".safetensors"
@@ -19,14 +21,21 @@ PICKLES = (".bin", ".pt", ".pth", ".ckpt")
 
 
 def save_model(folder: Path, model, tokenizer) -> None:
-    """Save a model and its tokenizer in Hugging Face layout, safetensors only."""
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
+    """Save a model and its tokenizer in Hugging Face layout, safetensors only, each file whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    made = Path(tempfile.mkdtemp(dir=folder, prefix="."))
+    try:
+        model.save_pretrained(made)
+        tokenizer.save_pretrained(made)
+        for file in made.iterdir():
+            os.replace(file, folder / file.name)
+    finally:
+        shutil.rmtree(made)
 
 
 def check_folder(folder: Path) -> None:
     """``UserError`` when a model folder lacks a config, weights or a tokenizer; loaders do not look below it."""
-    if not isdir(folder):
+    if not os.path.isdir(folder):
         raise UserError(f"{folder}: is no folder; give a model in Hugging Face layout")
     sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
     if "config.json" not in sizes:
@@ -46,8 +55,8 @@ def write_manifest(path: str | Path, folder: Path, provenance: dict) -> None:
     check_folder(folder)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
     names = [file.relative_to(folder).as_posix() for file in files if file.name != MANIFEST]
-    hashes = {name: _sha256(folder / name) for name in names}
-    write_text(path, canonical_json({"folder": folder.as_posix(), "files": hashes, "provenance": provenance}) + "\n")
+    hashes = {name: file_sha256(folder / name) for name in names}
+    write_json(path, {"folder": folder.as_posix(), "files": hashes}, provenance)
 
 
 def model_folder(manifest: str | Path) -> Path:
@@ -67,8 +76,3 @@ def model_folder(manifest: str | Path) -> Path:
 
 def _hidden(file: Path, folder: Path) -> bool:
     return any(part.startswith(".") for part in file.relative_to(folder).parts)
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
+from dwatlas.provenance import blank_sealed
 from dwatlas.report.sentences import findings, identification
 from dwatlas.tables.present import present
 
@@ -16,17 +18,22 @@ TABLE_TITLES = {
     "summary": "Effect of the full dW",
     "retained": "Retained effect of each part",
     "capability": "Capability at each dose",
+    "missing": "Missing: asked for, and not there",
 }
 
 
 def render(
-    tables: Mapping[str, pd.DataFrame], figures: Sequence[tuple[str, str, str | Path]], facts: Mapping[str, object]
+    tables: Mapping[str, pd.DataFrame],
+    figures: Sequence[tuple[str, str, str | Path]],
+    facts: Mapping[str, object],
+    provenance: Mapping[str, object] | None = None,
 ) -> str:
     """The page's HTML.
 
     ``tables`` are those of ``tables.build``; ``figures`` are (title, caption, path of a PNG) in order; ``facts`` are
     ``study`` (its name), ``description``, ``matrix``, ``settings``, ``seed_varies`` and ``versions`` (label → text or
-    list), ``reproduce`` (shell commands) and ``config`` (YAML text). All of it is escaped.
+    list), ``reproduce`` (shell commands) and ``config`` (YAML text). All of it is escaped. The provenance is there with
+    a blank seal: seal the file.
     """
     here = Path(__file__).parent
     environment = Environment(
@@ -34,11 +41,18 @@ def render(
     )
     return environment.get_template("page.html.j2").render(
         facts=facts,
+        provenance=_in_attribute(blank_sealed(provenance)),
         identification=identification(tables["summary"]),
         findings=findings(tables["summary"], tables["retained"]),
         tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],
+        missing=len(tables["missing"]),
         figures=[(title, caption, data_uri(path)) for title, caption, path in figures],
     )
+
+
+def _in_attribute(text: str) -> Markup:
+    """``text`` for an attribute in single quotes; double quotes stay, so that the seal can be found."""
+    return Markup(text.replace("&", "&amp;").replace("<", "&lt;").replace("'", "&#39;"))
 
 
 def data_uri(path: str | Path) -> str:

@@ -14,8 +14,9 @@ import torch
 
 from dwatlas.delta.algebra import Delta, total_energy
 from dwatlas.errors import UserError
-from dwatlas.files import read_provenance, read_table
+from dwatlas.files import read_table
 from dwatlas.models.load import load_model, load_tokenizer
+from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash, messages
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.scorer import METRICS, Prepared, Scorer

@@ -9,7 +9,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dwatlas.errors import UserError
-from dwatlas.files import canonical_json
+from dwatlas.provenance import canonical_json
 
 EVAL_SCHEMA = pa.schema(
     [

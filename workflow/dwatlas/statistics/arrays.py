@@ -6,7 +6,7 @@ downstream depends on the order in which rows were scored or read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -23,6 +23,10 @@ SIZES = ["energy_frac", "rank", "params_frac"]
 _CELL = [*LINE, "seed", "alpha"]
 _ROW = ["item", "row"]
 _VALUES = ["label", "lr", "pmass", "kl_base", "nll", "correct"]
+
+
+Absent = tuple[str, str, str, int, str]
+"""(model, behaviour, adapter, seed, lens): what is known to be missing."""
 
 
 class Part(NamedTuple):
@@ -70,8 +74,8 @@ class ScoreArray:
         return UserError(f"{where}, {part}{control} at alpha {cell['alpha']:+g}: {what}; score this cell again")
 
 
-def score_arrays(scores: pd.DataFrame) -> Iterator[ScoreArray]:
-    """The arrays of ``scores`` (rows of ``SCORE_SCHEMA``), sorted by group.
+def score_arrays(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Iterator[ScoreArray]:
+    """The arrays of ``scores`` (rows of ``SCORE_SCHEMA``), sorted by group; ``absent`` lenses may lack their seed.
 
     Raises ``UserError`` where a cell lacks a row that other cells have or has one twice, where a part lacks a seed
     that other cells have, and where an anchor is missing.
@@ -79,7 +83,7 @@ def score_arrays(scores: pd.DataFrame) -> Iterator[ScoreArray]:
     seeds = scores.groupby(GROUP[:-1])["seed"].agg(set)
     for group, places in sorted(scores.groupby(GROUP).indices.items()):
         array = _score_array(group, scores.iloc[places])
-        _check_seeds(array, seeds[group[:-1]])
+        _check_seeds(array, seeds[group[:-1]], absent)
         yield array
 
 
@@ -109,12 +113,13 @@ def _score_array(group: tuple[str, str, str, str], scores: pd.DataFrame) -> Scor
     return array
 
 
-def _check_seeds(array: ScoreArray, seeds: set[int]) -> None:
+def _check_seeds(array: ScoreArray, seeds: set[int], absent: Collection[Absent]) -> None:
     trained = array.cells[array.cells["control"] == ""]
     scored = trained.groupby([*Part._fields, "alpha"])["seed"].agg(set).to_dict()
     anchors = {(*FULL, 1.0): set(), (*ZERO, 0.0): set()}
     for (lens, component, mode, alpha), present in (anchors | scored).items():
-        for seed in sorted(seeds - present)[:1]:
+        excused = {seed for seed in seeds if (*array.group[:-1], seed, lens) in absent}
+        for seed in sorted(seeds - present - excused)[:1]:
             cell = {"lens": lens, "component": component, "mode": mode, "control": "", "seed": seed, "alpha": alpha}
             raise array.fault(cell, "is missing, though this seed has other cells")
 

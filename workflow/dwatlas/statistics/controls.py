@@ -19,15 +19,13 @@ def control_records(effects: Effects, kind: str) -> Iterator[dict]:
     kept, the loss D − N of what is dropped, and the magnitude |D| of the full dW.
     """
     nats = effects.values[kind].mean(axis=1)
-    seeds = effects.lines["seed"].to_numpy()
     energy = effects.lines["energy_frac"].to_numpy()
     parts = effects.parts()
-    full = nats[parts[FULL]]
     for (part, control), draws in effects.stand_ins().items():
-        random = nats[draws]
-        same_seed = np.searchsorted(seeds[parts[FULL]], seeds[draws])
-        own = nats[parts[part]][same_seed]
-        strength, rival = (_strength(part, e, full.mean(), full[same_seed]) for e in (own, random))
+        random, own = nats[draws], nats[effects.same_seeds(part, draws)]
+        full = nats[effects.same_seeds(FULL, parts[part])]
+        full_of_draw = nats[effects.same_seeds(FULL, draws)]
+        strength, rival = (_strength(part, e, full.mean(), full_of_draw) for e in (own, random))
         yield {
             **part._asdict(),
             "effect": kind,

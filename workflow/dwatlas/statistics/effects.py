@@ -29,9 +29,15 @@ class Effects:
     values: dict[str, Float[np.ndarray, "lines items"]]
 
     def parts(self) -> dict[Part, Int[np.ndarray, " seeds"]]:
-        """Lines of each part, seeds ascending: the same seeds for every part."""
+        """Lines of each part, seeds ascending: all seeds that the part was scored for."""
         trained = self.lines[self.lines["control"] == ""]
         return {Part(*key): lines.to_numpy() for key, lines in trained.groupby([*Part._fields]).groups.items()}
+
+    def same_seeds(self, part: Part, lines: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """For each of ``lines``, the line of ``part`` that has the same seed."""
+        seeds = self.lines["seed"].to_numpy()
+        own = self.parts()[part]
+        return own[np.searchsorted(seeds[own], seeds[lines])]
 
     def stand_ins(self) -> dict[tuple[Part, str], Int[np.ndarray, " draws"]]:
         """Lines of each part's random stand-ins, every draw of every seed, for each kind of control."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dwatlas.statistics import schemas
-from dwatlas.statistics.arrays import FULL, GROUP, SIZES, ZERO, Part, score_arrays
+from dwatlas.statistics.arrays import FULL, GROUP, SIZES, ZERO, Absent, Part, score_arrays
 from dwatlas.statistics.controls import control_records
 from dwatlas.statistics.doses import dose_records
 from dwatlas.statistics.effects import Effects, measure_effects
@@ -32,8 +32,10 @@ class Tables:
     doses: pd.DataFrame
 
 
-def summarise(scores: pd.DataFrame) -> Tables:
+def summarise(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Tables:
     """The tables of a study from its score rows (``SCORE_SCHEMA``): any models, behaviours and adapters, all seeds.
+
+    A part of an ``absent`` lens is compared with the full dW of the seeds that it has; ``n_seeds`` says how many.
 
     R = N̄/D̄ is a ratio of means over seeds and items; p asks whether the part contributes (N̄ ≠ 0 where it is kept,
     N̄ ≠ D̄ where it is dropped), q adjusts it within (model, behaviour, adapter, eval, lens, mode, effect, estimand).
@@ -41,7 +43,7 @@ def summarise(scores: pd.DataFrame) -> Tables:
     Raises ``UserError`` naming the cell where scores are missing, doubled or not finite.
     """
     retained, seeds, controls, doses = [], [], [], []
-    for array in score_arrays(scores):
+    for array in score_arrays(scores, absent):
         group = dict(zip(GROUP, array.group, strict=True))
         doses += [group | record for record in dose_records(array)]
         if array.is_capability:
@@ -64,19 +66,16 @@ def summarise(scores: pd.DataFrame) -> Tables:
 
 def _seed_records(effects: Effects, kind: str) -> Iterator[dict]:
     nats = effects.values[kind].mean(axis=1)
-    parts = effects.parts()
-    for part, places in parts.items():
-        for place, full in zip(places, parts[FULL], strict=True):
+    for part, places in effects.parts().items():
+        for place, full in zip(places, effects.same_seeds(FULL, places), strict=True):
             line = effects.lines.loc[place, ["seed", "energy_frac"]]
             numbers = {"effect_nats": nats[place], "full_effect_nats": nats[full]}
             yield {**part._asdict(), "effect": kind, **line, **numbers}
 
 
 def _retained_records(effects: Effects, kind: str, stand_ins: list[dict]) -> Iterator[dict]:
-    parts = effects.parts()
-    D = effects.values[kind][parts[FULL]]
-    for part, places in parts.items():
-        N = effects.values[kind][places]
+    for part, places in effects.parts().items():
+        N, D = effects.values[kind][places], effects.values[kind][effects.same_seeds(FULL, places)]
         shape = {"n_seeds": N.shape[0], "n_items": N.shape[1], "full_effect_nats": D.mean()}
         sizes = effects.lines.loc[places, SIZES].mean()
         for estimand in ESTIMANDS:

@@ -47,6 +47,18 @@ SEEDS_SCHEMA = pa.schema(
     ]
 )
 
+MISSING_SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("behaviour", pa.string()),
+        ("adapter", pa.string()),
+        ("seed", pa.int32()),
+        ("lens", pa.string()),
+        ("why", pa.string()),
+    ]
+)
+"""What a study asked for and has not got; an empty ``lens`` stands for all of them and the anchors."""
+
 CONTROLS_SCHEMA = pa.schema(
     [
         *_KEY,

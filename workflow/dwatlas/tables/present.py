@@ -77,6 +77,7 @@ def _retained(frame: pd.DataFrame) -> pd.DataFrame:
         lambda row: {
             "Lens": row.lens,
             "Component": row.component,
+            "Seeds": str(row.n_seeds),
             "Energy": number(row.energy_frac),
             "Rank": number(row.rank, 0),
             "R_drop": ratio(row, "drop"),
@@ -103,6 +104,14 @@ def _capability(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+def _missing(frame: pd.DataFrame) -> pd.DataFrame:
+    heads = ["Model", "Behaviour", "Adapter", "Seed", "Lens", "Why"]
+    lines = [
+        (row.model, row.behaviour, row.adapter, str(row.seed), row.lens or "all", row.why) for row in frame.itertuples()
+    ]
+    return pd.DataFrame(lines, columns=heads)
+
+
 def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
     """One line of text per line of ``frame``: what it is about, and the columns that ``text_of`` gives."""
     about = {"Model": "model", "Behaviour": "behaviour", "Adapter": "adapter", "Eval": "eval"}
@@ -111,4 +120,4 @@ def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
     )
 
 
-_PRESENTERS = {"summary": _summary, "retained": _retained, "capability": _capability}
+_PRESENTERS = {"summary": _summary, "retained": _retained, "capability": _capability, "missing": _missing}

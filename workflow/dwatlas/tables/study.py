@@ -16,12 +16,13 @@ PART = [*CELL, "lens", "component"]
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The four frames of ``statistics.schemas``: ``retained``, ``seeds``, ``controls``, ``doses``."""
+    """The frames of ``statistics.schemas``: ``retained``, ``seeds``, ``controls``, ``doses``, ``missing``."""
 
     retained: pd.DataFrame
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
+    missing: pd.DataFrame
 
 
 def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""The publication tables as numeric frames: ``summary``, ``retained`` and ``capability``."""
+"""The publication tables as numeric frames: ``summary``, ``retained``, ``capability`` and ``missing``."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from dwatlas.tables.study import (
 )
 
 _BY_MODE = {"retained": "", "lo": "_lo", "hi": "_hi", "control_percentile": "_percentile", "q": "_q"}
-_SHARED = ["verdict", "g", "control", "energy_frac", "rank", "params_frac"]
+_SHARED = ["n_seeds", "verdict", "g", "control", "energy_frac", "rank", "params_frac"]
 _MEASURES = [metric + end for metric in ("accuracy", "nll") for end in ("", "_lo", "_hi")]
 
 
 def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
     """Every table by name, with numbers in full; ``present.present`` makes them readable."""
-    return {"summary": summary(tables), "retained": retained(tables), "capability": capability(tables)}
+    return {
+        "summary": summary(tables),
+        "retained": retained(tables),
+        "capability": capability(tables),
+        "missing": tables.missing,
+    }
 
 
 def summary(tables: StudyTables) -> pd.DataFrame:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dwatlas.files import atomic, write_text
+from dwatlas.tables.names import FORMATS
 from dwatlas.tables.present import present
 
 _TEX = {
@@ -20,7 +21,7 @@ _TEX = {
 }
 
 
-def write(name: str, frame: pd.DataFrame, folder: str | Path) -> None:
+def write(name: str, frame: pd.DataFrame, folder: str | Path) -> list[Path]:
     """Write the table ``name`` as ``folder/name.csv``, ``.md`` and ``.tex`` (needs booktabs and longtable)."""
     folder = Path(folder)
     with atomic(folder / f"{name}.csv") as temporary:
@@ -28,6 +29,7 @@ def write(name: str, frame: pd.DataFrame, folder: str | Path) -> None:
     text = present(name, frame)
     write_text(folder / f"{name}.md", markdown(text))
     write_text(folder / f"{name}.tex", latex(text))
+    return [folder / f"{name}.{ending}" for ending in FORMATS]
 
 
 def markdown(text: pd.DataFrame) -> str:

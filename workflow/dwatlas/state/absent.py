@@ -1,0 +1,50 @@
+"""What a study asks for and has not got, with the reason: for tables of what is there."""
+
+from __future__ import annotations
+
+from itertools import product
+
+from dwatlas.state.judge import Judge
+from dwatlas.study import Absent, Plan
+from dwatlas.tasks import Task
+
+
+def absent_scores(plan: Plan) -> Absent:
+    """For every run its lenses whose scores are not done, or all (lens ``""``) where its anchors are not."""
+    judge, study = Judge(plan), plan.study
+    found: Absent = {}
+    for model, behaviour, adapter, seed in product(study.models, study.behaviours, study.adapters, study.seeds):
+        run = {"model": model, "behaviour": behaviour, "seed": seed, "adapter": adapter}
+        missing = {}
+        chain = _made_before(judge, model, behaviour, seed)
+        chain += [Task.of(rule, **run) for rule in ("train", "delta", "anchors")]
+        if why := _first_fault(judge, chain):
+            missing[""] = why
+        else:
+            for lens in study.lenses:
+                shards = plan.shards(model, adapter, lens)
+                if why := _first_fault(judge, [Task.of("ablate", **run, lens=lens, shard=shard) for shard in shards]):
+                    missing[lens] = why
+        if missing:
+            found[model, behaviour, adapter, seed] = missing
+    return found
+
+
+def _made_before(judge: Judge, model: str, behaviour: str, seed: int) -> list[Task]:
+    """The jobs that a run's adapters and scores need, in order."""
+    wanted = {"model": model, "behaviour": behaviour, "seed": str(seed)}
+    rules = ("pretrain", "fetch", "local", "evals", "base_scores", "pairs")
+    return [
+        task
+        for task in judge.tasks
+        if task.rule in rules and all(wanted.get(name, value) == value for name, value in task.cell)
+    ]
+
+
+def _first_fault(judge: Judge, chain: list[Task]) -> str | None:
+    """Why the first job of a chain that is not done is not; None when all are."""
+    for task in chain:
+        verdict = judge.verdict(task)
+        if verdict.state != "done":
+            return f"{task.rule} {verdict.state}: {verdict}".rstrip(": ")
+    return None

@@ -1,0 +1,101 @@
+"""The jobs of a study without Snakemake: for each rule its outputs, log and benchmark, as patterns of wildcards."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import SimpleNamespace
+
+from dwatlas import paths
+from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
+from dwatlas.tables.names import FORMATS as TABLE_FORMATS
+from dwatlas.tables.names import TABLES
+
+_LOGS = "results/logs"
+
+OUTPUTS = {
+    "pretrain": [paths.MODEL],
+    "fetch": [paths.MODEL],
+    "local": [paths.MODEL],
+    "evals": [paths.EVAL],
+    "base_scores": [paths.BASE],
+    "pairs": [paths.PAIRS],
+    "train": [
+        pattern.replace("{pole}", pole)
+        for pole in ("pos", "neg")
+        for pattern in (paths.CHECKPOINT, paths.CHECKPOINT_CONFIG, paths.TRAIN_LOG)
+    ],
+    "delta": [paths.DELTA, paths.GEOMETRY],
+    "anchors": [paths.ANCHORS],
+    "ablate": [paths.COMPONENTS, paths.CONTROLS],
+    "gather": [paths.SCORES],
+    "retained": [paths.RETAINED, paths.SEEDS, paths.STUDY_CONTROLS, paths.DOSES, paths.MISSING],
+    "tables": [
+        paths.TABLES_MANIFEST,
+        *(
+            paths.TABLE.replace("{table}", table).replace("{ending}", ending)
+            for table in TABLES
+            for ending in TABLE_FORMATS
+        ),
+    ],
+    "figures": [paths.FIGURE.replace("{ending}", ending) for ending in FIGURE_FORMATS],
+    "report": [paths.REPORT],
+}
+"""Rule → its outputs; the first one's provenance speaks for all."""
+
+_JOB = {
+    "pretrain": "models/{model}",
+    "fetch": "models/{model}",
+    "local": "models/{model}",
+    "evals": "evals/{eval}",
+    "base_scores": "base/{model}/{eval}",
+    "pairs": "runs/{model}/{behaviour}/seed-{seed}/pairs",
+    "train": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/train",
+    "delta": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta",
+    "anchors": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors",
+    "ablate": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}",
+    "gather": "studies/{study}/{model}/{behaviour}/{adapter}",
+    "retained": "studies/{study}/retained",
+    "tables": "studies/{study}/tables",
+    "figures": "studies/{study}/figures/{figure}",
+    "report": "studies/{study}/report",
+}
+LOG = {rule: f"{_LOGS}/{name}.log" for rule, name in _JOB.items()}
+BENCHMARK = {rule: f"{_LOGS}/{name}.benchmark.tsv" for rule, name in _JOB.items()}
+USE_A_GPU = {"base_scores", "pairs", "train", "anchors", "ablate"}
+"""Rules with ``gpu=1`` among their resources."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One job of a study: its rule and the values of the rule's wildcards."""
+
+    rule: str
+    cell: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def of(cls, rule: str, **cell: object) -> Task:
+        """The job of ``rule`` with these wildcards."""
+        return cls(rule, tuple(sorted((name, str(value)) for name, value in cell.items())))
+
+    @property
+    def wildcards(self) -> SimpleNamespace:
+        """The wildcards as Snakemake's object has them."""
+        return SimpleNamespace(**dict(self.cell))
+
+    @property
+    def outputs(self) -> list[str]:
+        """Paths of the artefacts that it makes."""
+        return [pattern.format(**dict(self.cell)) for pattern in OUTPUTS[self.rule]]
+
+    @property
+    def log(self) -> str:
+        """Path of its log."""
+        return LOG[self.rule].format(**dict(self.cell))
+
+    @property
+    def benchmark(self) -> str:
+        """Path of what Snakemake measured when it ran last."""
+        return BENCHMARK[self.rule].format(**dict(self.cell))
+
+    def __str__(self) -> str:
+        return " ".join([self.rule, *(value for _, value in self.cell if value)])
