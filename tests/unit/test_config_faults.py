@@ -135,7 +135,7 @@ FAULTS = {
     ),
     "model folder is not there": (
         local("gone"),
-        "models.own.path: gone is no folder; give a model in Hugging Face layout",
+        "models.own.path: gone: is no folder; give a model in Hugging Face layout",
     ),
     "hub repository without owner": (
         own("models", HUB | {"repository": "x"}),
@@ -295,7 +295,7 @@ FAULTS = {
     ),
     "table of another kind": (table("table.xlsx"), "evals.own.file: table.xlsx is no .csv, .parquet, .jsonl file"),
     "questions of another kind": (asked("table.xlsx"), "behaviours.own.questions.file: table.xlsx is no .csv, "),
-    "file where a model folder is meant": (local("table.xlsx"), "models.own.path: table.xlsx is no folder; give"),
+    "file where a model folder is meant": (local("table.xlsx"), "models.own.path: table.xlsx: is no folder; give"),
 }
 
 
@@ -418,7 +418,7 @@ def test_text_that_yaml_or_the_command_line_makes_of_numbers_is_taken(plan):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "models.own.path: folder/config.json does not exist"),
+        (None, "models.own.path: folder: has no config.json; give a model in Hugging Face layout"),
         ("{", "models.own.path: folder/config.json is not the config.json of a decoder"),
         ("[]", "models.own.path: folder/config.json is not the config.json of a decoder"),
         ('{"hidden_size": 64}', "folder/config.json: lacks 'num_attention_heads'"),
@@ -435,8 +435,10 @@ def test_text_that_yaml_or_the_command_line_makes_of_numbers_is_taken(plan):
 )
 def test_a_local_model_with_an_unusable_config_gives_one_line(plan, tmp_path, text, message):
     (tmp_path / "folder").mkdir()
-    if text is not None:
-        (tmp_path / "folder" / "config.json").write_text(text)
+    files = {"config.json": text, "model.safetensors": "x", "tokenizer.json": "{}"}
+    for name, content in files.items():
+        if content is not None:
+            (tmp_path / "folder" / name).write_text(content)
     with refused(tmp_path, message):
         plan(local("folder"))
 
@@ -492,9 +494,19 @@ def test_what_snakemake_itself_cannot_read_ends_in_its_words_and_makes_nothing(p
     assert not (project / "results").exists()
 
 
-def test_a_key_twice_in_the_default_study_is_named(tmp_path):
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"study: more", "line 15: study is given twice, first in line 3; keep one"),
+        (b"\tstudy: more", "not valid YAML: line 15: "),
+        (b"\xff", "not valid YAML: byte "),
+    ],
+    ids=["key twice", "tab", "not UTF-8"],
+)
+def test_a_fault_in_the_default_study_is_named_before_snakemake_reads_it(tmp_path, line, said):
     project = copy_project(tmp_path)
-    with (project / "config/config.yaml").open("a") as config:
-        config.write("study: more\n")
+    with (project / "config/config.yaml").open("ab") as config:
+        config.write(line + b"\n")
     lines = snakemake(project, "-n", "--configfile", "config/studies/two-models.yaml", fails=True).splitlines()
-    assert [line for line in lines if line.startswith("config error: config/config.yaml: line ")] != []
+    assert [line for line in lines if line.startswith(f"config error: config/config.yaml: {said}")] != []
+    assert not (project / "results").exists()

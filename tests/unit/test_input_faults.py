@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pandas as pd
 import pytest
 import yaml
-from trial import asked, table
+from trial import asked, local, table
 
 from copies import copy_project, snakemake
 from dwatlas.errors import UserError
@@ -167,17 +167,18 @@ FOLDERS = {
 
 
 @pytest.mark.parametrize(("change", "said"), FOLDERS.values(), ids=FOLDERS)
-def test_a_fault_in_a_model_folder_is_one_line_that_names_it(tmp_path, monkeypatch, change, said):
-    monkeypatch.chdir(tmp_path)
+def test_a_fault_in_a_model_folder_is_one_line_in_the_plan_and_in_the_job(plan, tmp_path, change, said):
     files = {"config.json": json.dumps(SIZES), "model.safetensors": "x", "tokenizer.json": "{}"} | change
     for name, content in files.items():
         (tmp_path / "folder" / name).parent.mkdir(parents=True, exist_ok=True)
         if content is not None:
             (tmp_path / "folder" / name).write_text(content)
-    with pytest.raises(UserError) as fault:
+    with pytest.raises(UserError) as planned:
+        plan(local("folder"))
+    with pytest.raises(UserError) as done:
         write_manifest(tmp_path / "model.json", Path("folder"), {})
-    assert str(fault.value).startswith(f"folder: {said}")
-    assert "\n" not in str(fault.value)
+    assert str(done.value).startswith(f"folder: {said}")
+    assert str(planned.value) == f"models.own.path: {done.value}"
     assert not (tmp_path / "model.json").exists()
 
 
@@ -235,42 +236,40 @@ def test_all_endings_give_the_same_rows(tmp_path):
         pd.testing.assert_frame_equal(first, other)
 
 
-@pytest.fixture(scope="module")
-def project(tmp_path_factory):
-    """The project with a study whose eval lacks a column and whose model folder lacks weights."""
-    folder = copy_project(tmp_path_factory.mktemp("project"))
+@pytest.fixture
+def project(tmp_path):
+    """The project with a study whose eval lacks a column."""
+    folder = copy_project(tmp_path)
     (folder / "own.csv").write_text("item,prompt\na,b\n")
-    (folder / "folder").mkdir()
-    (folder / "folder" / "config.json").write_text(json.dumps(SIZES))
-    study = {
-        "study": "own",
-        "models": ["own"],
-        "evals": ["own"],
-        "catalogue": {
-            "models": {"own": {"kind": "local", "path": "folder"}},
-            "evals": {"own": {"kind": "table", "file": "own.csv"}},
-        },
-    }
+    study = {"study": "own", "evals": ["own"], "catalogue": table("own.csv")["catalogue"]}
     (folder / "study.yaml").write_text(yaml.safe_dump(study))
     return folder
 
 
-@pytest.mark.parametrize(
-    ("target", "said"),
-    [
-        ("results/evals/own.parquet", "evals: error: own.csv: lacks the column(s) label; it has 'item', 'prompt'"),
-        ("results/models/own/model.json", "local: error: folder: has no .safetensors file; save the weights as"),
-    ],
-)
-def test_through_snakemake_the_job_says_it_in_one_line_and_makes_nothing(project, target, said):
+def test_through_snakemake_a_job_says_it_in_one_line_and_makes_nothing(project):
+    target = "results/evals/own.parquet"
     printed = snakemake(project, "--cores", 1, target, "--configfile", "study.yaml", fails=True)
-    assert {line[: len(said)] for line in printed.splitlines() if ": error: " in line} == {said}
+    faults = {line for line in printed.splitlines() if ": error: " in line}
+    assert faults == {"evals: error: own.csv: lacks the column(s) label; it has 'item', 'prompt'"}
     assert "Traceback" not in printed
     assert not (project / target).exists()
 
 
-def test_through_snakemake_a_folder_for_a_table_is_refused_before_any_job(project):
-    (project / "tables.csv").mkdir()
-    own = "catalogue={evals: {own: {kind: table, file: tables.csv}}}"
-    printed = snakemake(project, "-n", "--configfile", "study.yaml", "--config", own, fails=True)
-    assert "config error: evals.own.file: tables.csv is a folder; give a file" in printed.splitlines()
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        (
+            ["catalogue={evals: {own: {kind: table, file: config}}}"],
+            "evals.own.file: config is a folder; give a file",
+        ),
+        (
+            ["catalogue={models: {own: {kind: local, path: config}}}", "models=[own]"],
+            "models.own.path: config: has no config.json; give a model in Hugging Face layout",
+        ),
+    ],
+    ids=["folder for a table", "folder without a model"],
+)
+def test_through_snakemake_files_that_will_not_do_are_named_before_any_job(project, settings, said):
+    printed = snakemake(project, "-n", "--configfile", "study.yaml", "--config", *settings, fails=True)
+    assert [line for line in printed.splitlines() if "rror" in line] == [f"config error: {said}"]
+    assert not (project / "results").exists()

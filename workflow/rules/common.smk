@@ -14,9 +14,20 @@ from dwatlas.study import Plan
 from dwatlas.tables.names import FORMATS as TABLE_FORMATS
 from dwatlas.tables.names import TABLES
 
+DEFAULT = "config/config.yaml"
+
 try:
-    for file in workflow.configfiles:
-        read_config(file)
+    for file in [*workflow.configfiles, DEFAULT]:
+        if Path(file).exists():
+            read_config(file)
+except UserError as error:
+    sys.exit(f"config error: {error}")
+
+
+configfile: DEFAULT
+
+
+try:
     PLAN = Plan(config, WORKFLOW.parent / "config" / "catalogue")
     if PLAN.study.partial:
         from dwatlas.state.absent import absent_scores

@@ -16,6 +16,7 @@ from dwatlas.config.schema import BuiltIn, Catalogue, FileQuestions, HubModel, L
 from dwatlas.errors import UserError
 from dwatlas.files import RECORDS
 from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.folder import check_folder
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -112,10 +113,11 @@ def _one_world(chosen: Catalogue) -> None:
 def _anatomy(name: str, model: BuiltIn | LocalModel | HubModel) -> Anatomy:
     if not isinstance(model, LocalModel):
         return model.anatomy
+    try:
+        check_folder(Path(model.path))
+    except UserError as fault:
+        raise UserError(f"models.{name}.path: {fault}") from fault
     path = Path(model.path) / "config.json"
-    if not isdir(model.path):
-        raise UserError(f"models.{name}.path: {model.path} is no folder; give a model in Hugging Face layout")
-    _exists(path, f"models.{name}.path")
     try:
         sizes = Anatomy.from_config(json.loads(path.read_text(encoding="utf-8")), path.as_posix())
     except (ValueError, TypeError, AttributeError, ZeroDivisionError) as fault:
@@ -126,17 +128,13 @@ def _anatomy(name: str, model: BuiltIn | LocalModel | HubModel) -> Anatomy:
 
 
 def _records(path: Path, key: str) -> None:
-    """A user's own table: what is in it is read by the job that uses it."""
-    _exists(path, key)
-    if path.suffix not in RECORDS:
-        raise UserError(f"{key}: {path} is no {', '.join(RECORDS)} file; give one")
-
-
-def _exists(path: Path, key: str) -> None:
+    """A user's own table must be there; what is in it is read by the job that uses it."""
     if isdir(path):
         raise UserError(f"{key}: {path} is a folder; give a file")
     if not isfile(path):
         raise UserError(f"{key}: {path} does not exist; paths are relative to the folder that Snakemake runs in")
+    if path.suffix not in RECORDS:
+        raise UserError(f"{key}: {path} is no {', '.join(RECORDS)} file; give one")
 
 
 def _validated(model: type[_Model], content: object, where: str) -> _Model:

@@ -33,9 +33,26 @@ def save_model(folder: Path, model, tokenizer) -> None:
         shutil.rmtree(made)
 
 
+def check_folder(folder: Path) -> None:
+    """``UserError`` when a model folder lacks a config, weights or a tokenizer; loaders do not look below it."""
+    if not os.path.isdir(folder):
+        raise UserError(f"{folder}: is no folder; give a model in Hugging Face layout")
+    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
+    if "config.json" not in sizes:
+        raise UserError(f"{folder}: has no config.json; give a model in Hugging Face layout")
+    if not any(name.endswith(WEIGHTS) for name in sizes):
+        pickled = sorted(name for name in sizes if name.endswith(PICKLES))
+        found = f", only {pickled[0]}, and pickles are not loaded" if pickled else ""
+        raise UserError(f"{folder}: has no {WEIGHTS} file{found}; save the weights as safetensors")
+    if not any(name.startswith("tokenizer") for name in sizes):
+        raise UserError(f"{folder}: has no tokenizer file, such as tokenizer.json; save the tokenizer there too")
+    if empty := sorted(name for name, size in sizes.items() if name.endswith((WEIGHTS, ".json")) and not size):
+        raise UserError(f"{folder}: {empty[0]} is empty; copy it again")
+
+
 def write_manifest(path: str | Path, folder: Path, provenance: dict) -> None:
     """Hash every file of a model folder; ``UserError`` when it lacks a config, weights or a tokenizer."""
-    _check_files(folder)
+    check_folder(folder)
     files = sorted(file for file in folder.rglob("*") if file.is_file() and not _hidden(file, folder))
     names = [file.relative_to(folder).as_posix() for file in files if file.name != MANIFEST]
     hashes = {name: file_sha256(folder / name) for name in names}
@@ -55,23 +72,6 @@ def model_folder(manifest: str | Path) -> Path:
     if gone:
         raise UserError(f"{folder / gone[0]}: no such file; delete {manifest} and run again")
     return folder
-
-
-def _check_files(folder: Path) -> None:
-    """Config, weights and tokenizer must lie in the folder itself: loaders do not look below."""
-    if not folder.is_dir():
-        raise UserError(f"{folder}: is no folder; give a model in Hugging Face layout")
-    sizes = {file.name: file.stat().st_size for file in folder.iterdir() if file.is_file()}
-    if "config.json" not in sizes:
-        raise UserError(f"{folder}: has no config.json; give a model in Hugging Face layout")
-    if not any(name.endswith(WEIGHTS) for name in sizes):
-        pickled = sorted(name for name in sizes if name.endswith(PICKLES))
-        found = f", only {pickled[0]}, and pickles are not loaded" if pickled else ""
-        raise UserError(f"{folder}: has no {WEIGHTS} file{found}; save the weights as safetensors")
-    if not any(name.startswith("tokenizer") for name in sizes):
-        raise UserError(f"{folder}: has no tokenizer file, such as tokenizer.json; save the tokenizer there too")
-    if empty := sorted(name for name, size in sizes.items() if name.endswith((WEIGHTS, ".json")) and not size):
-        raise UserError(f"{folder}: {empty[0]} is empty; copy it again")
 
 
 def _hidden(file: Path, folder: Path) -> bool:
