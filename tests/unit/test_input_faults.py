@@ -14,9 +14,9 @@ from trial import asked, local, table
 from copies import copy_project, snakemake
 from dwatlas.errors import UserError
 from dwatlas.evals.table import Table
-from dwatlas.files import read_records
 from dwatlas.jobs.base import run
 from dwatlas.models.folder import model_folder, write_manifest
+from dwatlas.user_tables import read_records
 
 SIZES = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 9}
 HEADER = "item,label,prompt\n"

@@ -14,9 +14,9 @@ from dwatlas.config.faults import closest, converted, dotted, in_one_line
 from dwatlas.config.read import read_config
 from dwatlas.config.schema import BuiltIn, Catalogue, FileQuestions, HubModel, LocalModel, Study
 from dwatlas.errors import UserError
-from dwatlas.files import RECORDS
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import check_folder
+from dwatlas.user_tables import RECORDS
 
 _Model = TypeVar("_Model", bound=BaseModel)
 

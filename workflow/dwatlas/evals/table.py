@@ -31,7 +31,7 @@ class Table(Eval):
 
     def rows(self) -> pd.DataFrame:
         """The file's rows; ``UserError`` for a missing column, an empty cell or a label that is neither +1 nor −1."""
-        from dwatlas.files import read_records
+        from dwatlas.user_tables import read_records
 
         rows = read_records(self.file, needed=("item", "label", "prompt"), optional=("row", "system", "prefill"))
         rows = rows.assign(label=self._labels(rows["label"]), answer="")

@@ -33,15 +33,18 @@ class Job:
     inputs: dict[str, list[str]]
     outputs: dict[str, str]
     memory: int = 2000
+    users: frozenset[str] = frozenset()
+    """Names of the inputs that are files of the user's, not artefacts."""
 
     def input(self, name: str) -> str:
         """The one file of a named input."""
         (path,) = self.inputs[name]
         return path
 
-    def reading(self, name: str, files: Iterable[str | Path]) -> Job:
-        """The same job with further input files, which its command line does not name."""
-        return replace(self, inputs={**self.inputs, name: [str(path) for path in files]})
+    def reading(self, name: str, files: Iterable[str | Path], users: bool = False) -> Job:
+        """The same job with further input files, artefacts or the user's own, which its command line does not name."""
+        inputs = {**self.inputs, name: [str(path) for path in files]}
+        return replace(self, inputs=inputs, users=self.users | {name} if users else self.users)
 
     def say(self, text: str) -> None:
         """Print a progress line, led by what the job is about."""
@@ -69,7 +72,8 @@ class Job:
         """Versions of the libraries that must not be mixed, of this job and all that it is made from."""
         own = versions()
         found = {name: {own[name]} for name in NOT_MIXED}
-        for path in (path for files in self.inputs.values() for path in files):
+        artefacts = (files for name, files in self.inputs.items() if name not in self.users)
+        for path in (path for files in artefacts for path in files):
             for name, others in read_provenance(path).get("made_with", {}).items():
                 found[name].update(others)
         return {name: sorted(values) for name, values in found.items()}
