@@ -7,6 +7,7 @@ sys.path.insert(0, str(WORKFLOW))
 shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))}; ")
 
 from dwatlas import paths, tasks
+from dwatlas.config.read import read_config
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
 from dwatlas.study import Plan
@@ -14,6 +15,8 @@ from dwatlas.tables.names import FORMATS as TABLE_FORMATS
 from dwatlas.tables.names import TABLES
 
 try:
+    for file in workflow.configfiles:
+        read_config(file)
     PLAN = Plan(config, WORKFLOW.parent / "config" / "catalogue")
     if PLAN.study.partial:
         from dwatlas.state.absent import absent_scores

@@ -15,7 +15,8 @@ from dwatlas.tasks import Task
 
 SHARED = ("pretrain", "fetch", "local", "evals", "base_scores", "gather", "retained", "tables", "figures", "report")
 RUN = ("pairs", "train", "delta", "anchors")
-REASONS = 10
+REASONS, CHANGES = 10, 2
+"""How many reasons, and changes of each, are shown; `why` shows all."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -95,12 +96,19 @@ def _reasons(verdicts: Mapping[Task, Verdict]) -> str:
     jobs: dict[tuple[str, str], list[Task]] = {}
     for task, verdict in verdicts.items():
         if verdict.state in ("stale", "failed"):
-            jobs.setdefault((verdict.state, str(verdict)), []).append(task)
+            jobs.setdefault((verdict.state, _short(verdict)), []).append(task)
     lines = []
     for (state, why), tasks in sorted(jobs.items(), key=lambda item: -len(item[1])):
         others = f" and {plural(len(tasks) - 1, 'more job')}" if len(tasks) > 1 else ""
         lines.append(f"{state}: {tasks[0]}{others}: {why}")
     return "\n".join(lines[:REASONS] + ([f"… and {len(lines) - REASONS} more reasons"] if len(lines) > REASONS else []))
+
+
+def _short(verdict: Verdict) -> str:
+    """The first reasons of a verdict."""
+    more = len(verdict.changes) - CHANGES
+    told = verdict.words or "; ".join(map(str, verdict.changes[:CHANGES]))
+    return told + (f" and {more} more" if more > 0 else "")
 
 
 def _summary(counts: Counter) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from dwatlas.config.load import read_yaml
+from dwatlas.config.read import read_config
 from dwatlas.errors import UserError
 from dwatlas.study import Plan
 
@@ -33,7 +33,7 @@ def plan_of(files: Iterable[Path], settings: Iterable[str] = ()) -> Plan:
     for file in (DEFAULT, *files):
         if not file.is_file():
             raise UserError(f"{file}: no such file; call dwatlas in the workflow's folder")
-        _merge(config, read_yaml(file))
+        _merge(config, read_config(file))
     for setting in settings:
         key, equals, value = setting.partition("=")
         if not equals:

@@ -10,6 +10,8 @@ from dwatlas.cli.answer import Answer, plural, size
 from dwatlas.cli.tree import RESULTS, files, vouched
 from dwatlas.provenance import file_sha256
 
+GONE = "is gone"
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Which tree."""
@@ -34,13 +36,16 @@ def answer(arguments: argparse.Namespace) -> Answer:
         if fault:
             faults[path.as_posix()] = fault
     here = [path for path in said if path.is_relative_to(arguments.folder)]
-    faults |= {path.as_posix(): "is gone" for path in here if not path.exists()}
+    faults |= {path.as_posix(): GONE for path in here if not path.exists()}
     content = {"files": len(paths), "bytes": checked, "faults": faults, "unknown": strangers}
     return Answer(content, _text(content), 1 if faults else 0)
 
 
 def _text(content: dict) -> str:
-    lines = [f"{path}: {fault}; delete it and run again" for path, fault in sorted(content["faults"].items())]
+    lines = [
+        f"{path}: {fault}; {'' if fault == GONE else 'delete it and '}run again"
+        for path, fault in sorted(content["faults"].items())
+    ]
     lines += [f"{path}: nothing says what it should be" for path in content["unknown"]]
     known = content["files"] - len(content["unknown"])
     wrong = len(content["faults"])

@@ -1,6 +1,5 @@
 """Sample contrastive pairs: the model's own answers under both poles' personas, system prompt stripped."""
 
-from dwatlas.errors import UserError
 from dwatlas.files import read_records, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
@@ -40,9 +39,6 @@ def work(job: Job) -> None:
 def _questions(source: dict, draw) -> list[str]:
     if source["kind"] == "world":
         return training_questions(world(source["world_seed"]), source["number"], draw)
-    given = read_records(source["file"])
-    if "question" not in given:
-        raise UserError(f"{source['file']}: lacks the column question")
-    questions = given["question"].astype(str).tolist()
+    questions = read_records(source["file"], needed=("question",))["question"].tolist()
     number = min(source["number"] or len(questions), len(questions))
     return [questions[index] for index in sorted(draw.permutation(len(questions))[:number])]
