@@ -218,6 +218,12 @@ def start_daemons(folder: Path, daemons: list[subprocess.Popen]) -> None:
             wait_for((folder / "munge.socket").exists, 10, "munged listens")
 
 
+def last_words(folder: Path) -> str:
+    """The ends of what the daemons said, as their folder goes with them."""
+    said = [*folder.glob("*.out"), *folder.glob("*.log")]
+    return "\n".join(f"{file.name}: {file.read_text()[-500:]}" for file in said)
+
+
 def stop_daemons(daemons: list[subprocess.Popen]) -> None:
     """Stop the daemons that were started, last first."""
     for daemon in reversed(daemons):
@@ -238,11 +244,14 @@ def running_cluster() -> Iterator[Cluster]:
         write_files(folder)
         cluster = Cluster(folder)
         start_daemons(folder, daemons)
-        wait_for(lambda: is_idle(cluster), 30, "the node is idle")
+        wait_for(lambda: is_idle(cluster), 60, "the node is idle")
         try:
             yield cluster
         finally:
             cluster.empty()
+    except AssertionError as error:
+        error.add_note(last_words(folder))
+        raise
     finally:
         stop_daemons(daemons)
         shutil.rmtree(folder)
