@@ -73,11 +73,16 @@ def test_a_dry_run_takes_three_seconds_at_most(project):
 
 
 def test_parsing_imports_neither_torch_nor_transformers(project):
-    command = [sys.executable, "-X", "importtime", "-m", "snakemake", "-n", "-q"]
+    """Beyond what Snakemake imports by itself, as it does whatever an executor that is installed wants."""
+    planning = imported_by(project, "-n", "-q") - imported_by(project, "--version")
+    assert "dwatlas" in planning
+    assert planning & {"torch", "transformers", "peft", "pandas", "pyarrow"} == set()
+
+
+def imported_by(project, *arguments):
+    command = [sys.executable, "-X", "importtime", "-m", "snakemake", *arguments]
     log = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True).stderr
-    imported = set(re.findall(r"\| +(\w+)", log))
-    assert {"pydantic", "dwatlas"} <= imported
-    assert imported & {"torch", "transformers", "peft", "pandas", "pyarrow"} == set()
+    return set(re.findall(r"\| +(\w+)", log))
 
 
 def test_snakemake_lint_finds_nothing(project):

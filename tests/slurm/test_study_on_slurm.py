@@ -82,3 +82,7 @@ def test_each_gpu_job_has_a_device_of_its_own_and_others_have_none(cancelled, cl
 
 def test_only_rules_that_state_a_gpu_get_one(cancelled, cluster):
     assert {job.rule for job in cluster.jobs() if cluster.devices()[job.id] != {"none"}} == GPU_RULES
+
+
+def test_jobs_of_seconds_are_not_submitted(cancelled, cluster):
+    assert {job.rule for job in cluster.jobs()} == GPU_RULES | {"pretrain", "delta"}
