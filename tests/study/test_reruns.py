@@ -129,26 +129,6 @@ FILES = {
     "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING),
 }
 TABLE = CONFIG | CODE | FILES
-_FORGOTTEN = "retained's spec does not say which adapters it is about, and Snakemake no longer knows"
-NOT_YET = {
-    "reorder seeds, lenses and evals": "anchors and gather take lists in the order of the config",
-    "edit the report's template": "a fingerprint covers Python files only",
-    "touch every result": "Snakemake compares the bytes of inputs below 1 MB only; gathered scores are larger",
-    "delete .snakemake and touch every result": "without records, Snakemake goes by times",
-    "delete .snakemake and add an adapter": _FORGOTTEN,
-    "delete .snakemake and remove an adapter": _FORGOTTEN,
-    "options": "a component's file says all options of its lens",
-    "rename after an upgrade": "gather counts as made with torch, though it does not use it",
-}
-"""Lines that are not true yet, with the reason."""
-
-
-def cases(names) -> list:
-    """Parameters of a test, those in ``NOT_YET`` marked."""
-    return [
-        pytest.param(name, marks=pytest.mark.xfail(strict=True, reason=NOT_YET[name])) if name in NOT_YET else name
-        for name in names
-    ]
 
 
 def planned(folder: Path, *arguments: object) -> dict[str, int]:
@@ -184,7 +164,7 @@ def dry_runs(request, finished, tmp_path_factory) -> Iterator[dict[str, Future]]
         yield {name: pool.submit(dry_run, name) for name in asked}
 
 
-@pytest.mark.parametrize("name", cases(TABLE))
+@pytest.mark.parametrize("name", TABLE)
 def test_an_edit_reruns_what_depends_on_it_and_nothing_else(dry_runs, name):
     assert dry_runs[name].result() == TABLE[name][1]
 
@@ -269,7 +249,7 @@ SHRUNK = {
 }
 
 
-@pytest.mark.parametrize("name", cases(SHRUNK))
+@pytest.mark.parametrize("name", SHRUNK)
 def test_what_one_seed_or_adapter_of_several_reruns(grown, tmp_path, name):
     edit, expected = SHRUNK[name]
     folder = copy_of(grown, tmp_path)
@@ -277,8 +257,7 @@ def test_what_one_seed_or_adapter_of_several_reruns(grown, tmp_path, name):
     assert planned(folder, RETAINED) == expected
 
 
-@pytest.mark.parametrize("name", cases(["rename after an upgrade"]))
-def test_scores_of_one_version_may_be_gathered_by_another(folder, name):
+def test_scores_of_one_version_may_be_gathered_by_another(folder):
     each(upgrade_torch, study(study="renamed"))(folder)
     snakemake(folder, RETAINED.replace("small", "renamed"), "--cores", 2, "--configfile", "study.yaml")
 
@@ -293,7 +272,7 @@ GROWN_LENS = {
 }
 
 
-@pytest.mark.parametrize("name", cases(GROWN_LENS))
+@pytest.mark.parametrize("name", GROWN_LENS)
 def test_only_the_component_that_a_lens_lacks_is_scored(folder, name):
     fewer, more = GROWN_LENS[name]
     arguments = [f"{LENS_FILES}/components.json", "--cores", 1, "--configfile", "study.yaml"]

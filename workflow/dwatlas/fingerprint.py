@@ -29,7 +29,8 @@ def fingerprint(*entries: str) -> str:
 
 @cache
 def module_hashes(entries: tuple[str, ...]) -> dict[str, str]:
-    """Module name → hash of its code, for every module of the package reachable from ``entries``."""
+    """Module name → hash of its code, for every module of the package reachable from ``entries``, and the templates
+    beside them (``package/name.j2``)."""
     seen: dict[str, str] = {}
     queue = list(entries)
     while queue:
@@ -39,6 +40,9 @@ def module_hashes(entries: tuple[str, ...]) -> dict[str, str]:
             continue
         seen[name], imports = _parse(path, name)
         queue += [*_parents(name), *imports]
+        if path.name == "__init__.py":
+            for template in sorted(path.parent.glob("*.j2")):
+                seen[f"{name}/{template.name}"] = hashlib.sha256(template.read_bytes()).hexdigest()
     return seen
 
 
@@ -56,6 +60,9 @@ def _hash(*nodes: ast.AST) -> str:
 @cache
 def parts(name: str) -> dict[str, str]:
     """Hashes of what a module defines, by name (methods as ``Class.method``); ``""`` holds the rest of the module."""
+    package, _, template = name.partition("/")
+    if template:
+        return {"text": hashlib.sha256((ROOT.joinpath(*package.split(".")) / template).read_bytes()).hexdigest()[:12]}
     tree = _without_docstrings(ast.parse(_file(name).read_bytes()))
     found: dict[str, list[ast.AST]] = {}
     for statement in tree.body:

@@ -273,9 +273,9 @@ class Plan:
     def _spec_gather(self, wildcards) -> dict:
         return {
             "cell": _cell(wildcards, "model", "behaviour", "adapter"),
-            "evals": self.study.evals,
-            "effect_evals": self.effect_evals,
-            "seeds": self.study.seeds,
+            "evals": sorted(self.study.evals),
+            "effect_evals": sorted(self.effect_evals),
+            "seeds": sorted(self.study.seeds),
             "lenses": {lens: self.shards(wildcards.model, wildcards.adapter, lens) for lens in self.study.lenses},
             "absent": {
                 str(seed): sorted(lenses)
@@ -288,6 +288,7 @@ class Plan:
     def _spec_retained(self, wildcards) -> dict:
         return {
             "cell": _cell(wildcards, "study"),
+            "scores": sorted(self.study_scores()),
             "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
@@ -313,7 +314,7 @@ class Plan:
     # Parts of specs
 
     def _scored(self, wildcards) -> list[str]:
-        return self.effect_evals if hasattr(wildcards, "lens") else list(self.study.evals)
+        return sorted(self.effect_evals if hasattr(wildcards, "lens") else self.study.evals)
 
     def _scoring(self, wildcards, *more: str) -> dict:
         return {

@@ -23,6 +23,6 @@ def check_not_mixed(made_with: Mapping[str, Mapping[str, list[str]]]) -> None:
         if len(found) > 1:
             where = ", ".join(f"{version} ({path})" for version, path in sorted(found.items()))
             raise UserError(
-                f"{library}: results of different versions would be mixed: {where}; delete those of one version and "
-                "run again, or set allow_mixed_versions: true"
+                f"{library}: results of different versions would be mixed: {where}; delete what one of them made, "
+                "models included, and run again, or set allow_mixed_versions: true"
             )

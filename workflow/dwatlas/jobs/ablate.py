@@ -29,7 +29,9 @@ def work(job: Job) -> None:
     folder = model_folder(job.input("model"))
     bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
     bench.refer_to(delta, spec["alphas"])
-    shared = job.provenance() | {"spec": {key: value for key, value in spec.items() if key != "components"}}
+    options = {name: value for name, value in spec["lens"].items() if name not in lens.choosing}
+    own = {key: value for key, value in spec.items() if key != "components"} | {"lens": options}
+    shared = job.provenance() | {"spec": own}
     for group in _groups(names, spec):
         provenances = {name: shared | {"component": name, "scored_with": group} for name in group}
         missing = [name for name in group if not _is_done(results / f"{name}.parquet", provenances[name])]

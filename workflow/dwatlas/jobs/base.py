@@ -71,7 +71,7 @@ class Job:
     def _made_with(self) -> dict[str, list[str]]:
         """Versions of the libraries that must not be mixed, of this job and all that it is made from."""
         own = versions()
-        found = {name: {own[name]} for name in NOT_MIXED}
+        found = {name: {own[name]} if name in sys.modules else set() for name in NOT_MIXED}
         artefacts = (files for name, files in self.inputs.items() if name not in self.users)
         for path in (path for files in artefacts for path in files):
             for name, others in read_provenance(path).get("made_with", {}).items():

@@ -40,6 +40,9 @@ class Lens(Plugin):
     """Base of all lenses."""
 
     controls: ClassVar[tuple[str, ...]]
+    choosing: ClassVar[frozenset[str]] = frozenset()
+    """Options that say which components there are, and change none of them: a component is not scored again when they
+    change."""
 
     components: tuple[str, ...] | None = Field(
         None, min_length=1, description="Names of the components to score; all of the lens's when left out."

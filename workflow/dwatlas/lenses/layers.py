@@ -27,6 +27,7 @@ class Layers(Lens):
     bands: int = Field(3, ge=0, description="Number of bands of depth beside the single layers; 0 for none.")
 
     controls: ClassVar = ("mask", "norm")
+    choosing: ClassVar = frozenset({"bands"})
 
     def names(self, touched: tuple[Touched, ...]) -> list[str]:
         layers = sorted({one.site.layer for one in touched})

@@ -35,6 +35,7 @@ class OwnSvd(Lens):
     tails: tuple[_Number, ...] = Field((1, 4), description="Numbers of leading directions to leave out.")
 
     controls: ClassVar = ("sub", "norm")
+    choosing: ClassVar = frozenset({"top", "energies", "tails"})
 
     @field_validator("top", "energies", "tails")
     @classmethod

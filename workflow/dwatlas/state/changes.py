@@ -67,7 +67,8 @@ def code_changes(code: str, job: str, spec: dict) -> list[Change]:
     new = job_code(job, spec)
     found = []
     for module in sorted(old.keys() | new.keys()):
-        name = module.removeprefix(f"{PACKAGE}.").replace(".", "/") + ".py"
+        package, _, template = module.removeprefix(f"{PACKAGE}.").partition("/")
+        name = f"{package.replace('.', '/')}/{template}" if template else f"{package.replace('.', '/')}.py"
         if module not in old or module not in new:
             found.append(Change("code", f"{name} is {'used' if module in new else 'no longer used'}"))
             continue

@@ -44,6 +44,7 @@ class Judge:
         self.tasks = list(plan.tasks())
         self.makers = {path: task for task in self.tasks for path in task.outputs}
         self.hashes = Hashes()
+        self.inputs: dict[Task, list[str]] = {}
         self._reached: dict[Task, Verdict] = {}
 
     def verdicts(self) -> dict[Task, Verdict]:
@@ -79,7 +80,9 @@ class Judge:
         changes = spec_changes(made["spec"], spec)
         if made["code"] != self.plan.code(task.rule)(task.wildcards):
             changes += code_changes(made["code"], task.rule, spec)
-        for path, sha256 in ((path, sha) for files in made["inputs"].values() for path, sha in files.items()):
+        inputs = {path: sha256 for files in made["inputs"].values() for path, sha256 in files.items()}
+        self.inputs[task] = list(inputs)
+        for path, sha256 in inputs.items():
             changes += self._input_changes(path, sha256)
         return [change for at, change in enumerate(changes) if change not in changes[:at]]
 

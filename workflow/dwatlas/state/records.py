@@ -38,11 +38,23 @@ def judge_unrecorded(plan: Plan) -> list[tuple[Task, Verdict]]:
         if verdict.state == "done":
             for path in set(there[task]) & marked:
                 persistence.cleanup_metadata(IOFile(path))
+            _put_in_order(task, judge)
         elif verdict.state == "stale":
             persistence.started(SimpleNamespace(output=[IOFile(path) for path in there[task]]))
             stale.append((task, verdict))
     judge.hashes.save()
     return stale
+
+
+def _put_in_order(task: Task, judge: Judge) -> None:
+    """Give a job's outputs, its benchmark too, the time of its latest input, if that is later: without records Snakemake
+    goes by times, and copying a results folder shuffles them."""
+    makers = {judge.makers[path] for path in judge.inputs[task] if path in judge.makers}
+    inputs = [*judge.inputs[task], *(path for maker in makers for path in maker.outputs)]
+    newest = max((os.stat(path).st_mtime_ns for path in inputs), default=0)
+    for path in filter(os.path.isfile, [*task.outputs, task.benchmark]):
+        if os.stat(path).st_mtime_ns < newest:
+            os.utime(path, ns=(newest, newest))
 
 
 def _paths(folder: Path) -> Iterator[str]:
