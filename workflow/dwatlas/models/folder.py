@@ -5,14 +5,13 @@ The manifest is small, so Snakemake compares it by content: a model made again w
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import tempfile
 from pathlib import Path
 
 from dwatlas.errors import UserError
-from dwatlas.files import write_json
+from dwatlas.files import read_json, write_json, writing
 from dwatlas.provenance import file_sha256
 
 MANIFEST = "model.json"
@@ -24,8 +23,9 @@ def save_model(folder: Path, model, tokenizer) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder, prefix="."))
     try:
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
+        with writing(folder, made):
+            model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
         for file in made.iterdir():
             os.replace(file, folder / file.name)
     finally:
@@ -48,7 +48,7 @@ def write_manifest(path: str | Path, folder: Path, provenance: dict) -> None:
 
 def model_folder(manifest: str | Path) -> Path:
     """The folder that a manifest speaks of; ``UserError`` when one of its files is gone."""
-    content = json.loads(Path(manifest).read_text())
+    content = read_json(manifest)
     folder = Path(content["folder"])
     gone = [name for name in content["files"] if not (folder / name).is_file()]
     if gone:
