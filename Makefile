@@ -3,13 +3,18 @@ CORES ?= 2
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test bench lint clean
+ROUNDS ?= 20
+
+.PHONY: study test test-kills bench lint clean
 
 study: .venv/installed
 	snakemake --cores $(CORES)
 
 test: .venv/installed
 	pytest
+
+test-kills: .venv/installed
+	DWATLAS_KILL_ROUNDS=$(ROUNDS) pytest tests/study/test_kills.py
 
 bench: .venv/installed
 	PYTHONPATH=workflow:tests python -m bench $(NAMES)
