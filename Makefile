@@ -5,13 +5,17 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 ROUNDS ?= 20
 
-.PHONY: study test test-kills bench lint clean
+.PHONY: study test test-slurm test-kills bench lint clean
 
 study: .venv/installed
 	snakemake --cores $(CORES)
 
 test: .venv/installed
 	pytest
+
+test-slurm: .venv/slurm
+	tests/slurm/install
+	pytest tests/slurm
 
 test-kills: .venv/installed
 	DWATLAS_KILL_ROUNDS=$(ROUNDS) pytest tests/study/test_kills.py
@@ -27,6 +31,10 @@ lint: .venv/installed
 	$(BIN)/pip install --quiet torch==2.13.0
 	$(BIN)/pip install --quiet --requirement envs/requirements.txt
 	$(BIN)/pip install --quiet --no-deps --editable .
+	touch $@
+
+.venv/slurm: .venv/installed envs/slurm.txt
+	$(BIN)/pip install --quiet --requirement envs/slurm.txt
 	touch $@
 
 clean:

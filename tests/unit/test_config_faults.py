@@ -1,10 +1,29 @@
 """Faults in a study or a catalogue: one line that names the key or the file."""
 
-import pytest
-from trial import ANATOMY, BEHAVIOUR, HUB, MODEL, NO_NAME, lens, lora, own, personas
+from contextlib import contextmanager
 
+import pytest
+import yaml
+from trial import (
+    ANATOMY,
+    BEHAVIOUR,
+    HUB,
+    MODEL,
+    NO_NAME,
+    asked,
+    lens,
+    local,
+    lora,
+    own,
+    personas,
+    table,
+)
+
+from copies import copy_project, snakemake
+from dwatlas.config.read import read_config
 from dwatlas.errors import UserError
 
+UNKNOWN = "unknown key; config/README.md lists the keys"
 FAULTS = {
     "unknown key: study": ({"modles": ["small"]}, "config: modles: unknown key"),
     "unknown key: alphas": ({"alphas": {"ful": [1]}}, "config: alphas.ful: unknown key"),
@@ -46,6 +65,7 @@ FAULTS = {
         "config: catalogue.lenses.layers.bandz: unknown key",
     ),
     "unknown key: number": ({1: "a"}, "config: 1: a key must be text"),
+    "no key": ({None: 1}, "config: None: a key must be text"),
     "unknown key: of two lines": ({"a\nb": 1}, "config: a b: unknown key"),
     "bare yes as a key": (own("evals", {"kind": "claims", True: "ja"}), "config: catalogue.evals.own.1: a key must be"),
     "unknown name: model": ({"models": ["big"]}, "models: the catalogue has no 'big'; there are other, small"),
@@ -65,7 +85,10 @@ FAULTS = {
     "no kind": (own("models", {"path": "a"}), "config: catalogue.models.own: kind: is missing"),
     "missing key": (own("evals", {"kind": "table"}), "config: catalogue.evals.own.file: is missing"),
     "wrong type: name for a list": ({"models": "small"}, "config: models: give a list"),
-    "wrong type: text for a number": ({"control_draws": "four"}, "config: control_draws: "),
+    "wrong type: text for a number": (
+        {"control_draws": "four"},
+        "config: control_draws: give a whole number, given 'fo",
+    ),
     "wrong type: number for a name": ({"models": [1]}, "config: models.0: "),
     "wrong type: number for a mapping": ({"alphas": 1}, "config: alphas: "),
     "wrong type: number for an entry": (own("lenses", 5), "config: catalogue.lenses.own: "),
@@ -94,16 +117,16 @@ FAULTS = {
     ),
     "no personas": (own("behaviours", personas([], [])), "config: catalogue.behaviours.own.personas.pos: "),
     "question file is not there": (
-        own("behaviours", BEHAVIOUR | {"questions": {"kind": "file", "file": "gone.csv"}}),
-        "behaviours.own.questions.file: gone.csv does not exist",
+        asked("gone.csv"),
+        "behaviours.own.questions.file: gone.csv does not exist; paths are relative to the folder that Snakemake",
     ),
     "eval table is not there": (
-        {"catalogue": {"evals": {"own": {"kind": "table", "file": "gone.csv"}}}, "evals": ["claims", "own"]},
-        "evals.own.file: gone.csv does not exist",
+        table("gone.csv"),
+        "evals.own.file: gone.csv does not exist; paths are relative to the folder that Snakemake runs in",
     ),
     "answer of two words": (
         own("evals", {"kind": "claims", "yes_word": "oh yes"}),
-        "config: catalogue.evals.own.yes_word: ",
+        r"config: catalogue.evals.own.yes_word: 'oh yes' does not match ^\S+$; give: Word whose tokens count as yes.",
     ),
     "no effect eval": ({"evals": ["knowledge"]}, "evals: none is a yes-or-no eval"),
     "evals about another world": (
@@ -111,12 +134,12 @@ FAULTS = {
         "evals.own.world_seed: is 3, models.small has 0",
     ),
     "model folder is not there": (
-        own("models", {"kind": "local", "path": "gone"}),
-        "models.own.path: gone is no folder",
+        local("gone"),
+        "models.own.path: gone: is no folder; give a model in Hugging Face layout",
     ),
     "hub repository without owner": (
         own("models", HUB | {"repository": "x"}),
-        "config: catalogue.models.own.repository: ",
+        r"config: catalogue.models.own.repository: 'x' does not match ^[\w.-]+/[\w.-]+$; give: owner/name on the hub.",
     ),
     "unknown target module": (
         lora(target_modules=["q_proj", "c_attn"]),
@@ -162,56 +185,328 @@ FAULTS = {
         {"catalogue": {"adapters": {"lora-r8": {"kind": "lora", "r": 4}}}},
         "catalogue.adapters.lora-r8: the shared catalogue has another entry of this name",
     ),
+    "close to a key: study": ({"modles": ["small"]}, f"config: modles: {UNKNOWN}; did you mean 'models'?"),
+    "close to a key: anatomy": (
+        own("models", MODEL | {"anatomy": ANATOMY | {"layer": 4}}),
+        f"config: catalogue.models.own.anatomy.layer: {UNKNOWN}; did you mean 'layers'?",
+    ),
+    "close to a key: of its own kind": (
+        asked("a.csv", files="b.csv"),
+        f"config: catalogue.behaviours.own.questions.files: {UNKNOWN}; did you mean 'file'?",
+    ),
+    "close to a key: plug-in": (
+        lora(training={"step": 4}),
+        f"config: catalogue.adapters.own.training.step: {UNKNOWN}; did you mean 'steps'?",
+    ),
+    "close to no key": ({"zzz": 1}, f"config: zzz: {UNKNOWN}$"),
+    "close to a name: model": (
+        {"models": ["smal"]},
+        "models: the catalogue has no 'smal'; there are other, small; did",
+    ),
+    "close to a name: adapter": (
+        {"adapters": ["lora-r9"]},
+        "adapters: the catalogue has no 'lora-r9'; there are lora-r1, lora-r8; did you mean 'lora-r8'?",
+    ),
+    "close to a kind: lens": (
+        lens("layer"),
+        "config: catalogue.lenses.own: kind: there is no 'layer'; there are 'layers', 'modules', 'own_svd'; did you "
+        "mean 'layers'?",
+    ),
+    "close to a choice": (
+        {"seed_varies": {"data": "vary"}},
+        "config: seed_varies.data: give 'varied' or 'fixed', given 'vary'; did you mean 'varied'?",
+    ),
+    "number for a list": ({"seeds": 3}, "config: seeds: give a list, given 3"),
+    "text for a list of seeds": ({"seeds": "0"}, "config: seeds: give a list, given '0'"),
+    "truth value for a seed": ({"seeds": [0, True, 2, 3, 4]}, "config: seeds.1: give a number, given True"),
+    "truth value for a count": ({"components_per_job": True}, "config: components_per_job: give a number, given True"),
+    "truth value for an alpha": ({"alphas": {"full": [-1, False, 1]}}, "config: alphas.full.1: give a number, given"),
+    "number for a truth value": (
+        lora(rank_stabilised=1),
+        "config: catalogue.adapters.own.rank_stabilised: give true or false, given 1",
+    ),
+    "number for a commit": (
+        own("models", HUB | {"revision": 1234567}),
+        "config: catalogue.models.own.revision: give text; put it in quotes where it looks like a number",
+    ),
+    "fraction for a count": ({"control_draws": 4.5}, "config: control_draws: give a whole number, given 4.5$"),
+    "no value": ({"models": None}, "config: models: has no value; give one, or leave the key out"),
+    "no value: section": ({"alphas": None}, "config: alphas: has no value; give one, or leave the key out"),
+    "empty list: seeds": ({"seeds": []}, "config: seeds: give at least one"),
+    "empty list: lenses": ({"lenses": []}, "config: lenses: give at least one"),
+    "empty list: target modules": (
+        lora(target_modules=[]),
+        "config: catalogue.adapters.own.target_modules: give at least one",
+    ),
+    "blank path": (table(" "), "config: catalogue.evals.own.file: is blank; give some text"),
+    "blank persona": (
+        own("behaviours", personas(["a", ""], ["b", "c"])),
+        "config: catalogue.behaviours.own.personas.pos.1: is blank",
+    ),
+    "persona on both sides": (
+        own("behaviours", personas(["a", "b"], ["b", "c"])),
+        "config: catalogue.behaviours.own.personas: 'b' is on both sides",
+    ),
+    "one word for yes and no": (
+        own("evals", {"kind": "claims", "no_word": "yes"}),
+        "evals.own.no_word: is yes_word too ('yes'); give two words",
+    ),
+    "NaN alpha": ({"alphas": {"full": [float("nan"), -1, 0, 1]}}, "config: alphas.full.0: give a finite number, given"),
+    "NaN option": (
+        lora(training={"learning_rate": float("nan")}),
+        "config: catalogue.adapters.own.training.learning_rate: give a finite number, given nan",
+    ),
+    "negative rank": (lora(r=-1), "config: catalogue.adapters.own.r: give at least 1, given -1$"),
+    "share above one": (
+        lora(training={"held_out_share": 1}),
+        "config: catalogue.adapters.own.training.held_out_share: give less than 1.0, given 1$",
+    ),
+    "negative learning rate": (
+        lora(training={"learning_rate": -1e-3}),
+        "config: catalogue.adapters.own.training.learning_rate: give more than 0.0, given -0.001$",
+    ),
+    "negative draws": ({"control_draws": -4}, "config: control_draws: give at least 1, given -4$"),
+    "negative number of questions": (
+        asked("a.csv", number=-1),
+        "config: catalogue.behaviours.own.questions.number: give at least 1",
+    ),
+    "seed too large to be stored": ({"seeds": [2**31, 0, 1, 2, 3]}, "config: seeds: 2147483648 is too large; give"),
+    "heads that do not share evenly": (
+        own("models", MODEL | {"anatomy": ANATOMY | {"kv_heads": 3}}),
+        "config: catalogue.models.own.anatomy: heads is 4, no multiple of kv_heads, 3; change one",
+    ),
+    "odd width of a head": (
+        own("models", MODEL | {"anatomy": ANATOMY | {"head_dim": 15}}),
+        "config: catalogue.models.own.anatomy: head_dim is 15; give an even number",
+    ),
+    "built-in model with blocks elsewhere": (
+        own("models", MODEL | {"anatomy": ANATOMY | {"prefix": "transformer.h"}}),
+        "config: catalogue.models.own.anatomy: prefix is transformer.h, a built-in model has model.layers; leave",
+    ),
+    "path too long for any file": (table("a" * 5000 + ".csv"), "evals.own.file: aaa"),
+    "layer range of one number": (lora(layers=[0.5]), "config: catalogue.adapters.own.layers.1: is missing"),
+    "two dots in a path of names": ({"study": "../up"}, f"config: study: '../up' {NO_NAME}"),
+    "slash in a chosen name": ({"models": ["a/b"]}, f"config: models.0: 'a/b' {NO_NAME}"),
+    "line break in a name": ({"study": "a\n"}, f"config: study: 'a\\n' {NO_NAME}"),
+    "folder where a table is meant": (table("folder.csv"), "evals.own.file: folder.csv is a folder; give a file"),
+    "folder where questions are meant": (
+        asked("folder.csv"),
+        "behaviours.own.questions.file: folder.csv is a folder; give a file",
+    ),
+    "table of another kind": (table("table.xlsx"), "evals.own.file: table.xlsx is no .csv, .parquet, .jsonl file"),
+    "questions of another kind": (asked("table.xlsx"), "behaviours.own.questions.file: table.xlsx is no .csv, "),
+    "file where a model folder is meant": (local("table.xlsx"), "models.own.path: table.xlsx: is no folder; give"),
 }
 
 
-@pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_gives_one_line_that_names_the_key(plan, change, message):
+@contextmanager
+def refused(folder, message):
+    """One line that starts with ``message``, which ends it where it ends in $; nothing is made in ``folder``."""
+    before = sorted(folder.rglob("*"))
     with pytest.raises(UserError) as fault:
+        yield
+    line = str(fault.value)
+    assert line.startswith(message.removesuffix("$"))
+    assert line == message[:-1] or not message.endswith("$")
+    assert "\n" not in line
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize(("change", "message"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_gives_one_line_that_names_the_key(plan, tmp_path, change, message):
+    (tmp_path / "folder.csv").mkdir()
+    (tmp_path / "table.xlsx").touch()
+    with refused(tmp_path, message):
         plan(change)
-    assert str(fault.value).startswith(message)
-    assert "\n" not in str(fault.value)
 
 
 CATALOGUE_FAULTS = {
     "name in two files": (b"models: {small: {kind: local, path: a}}", "models.small is in another catalogue file too"),
-    "unknown section": (b"model: {}", "model: unknown key"),
-    "unknown key": (b"lenses: {x: {kind: layers, bandz: 1}}", "lenses.x.bandz: unknown key"),
-    "invalid YAML": (b"models: {a: [1, 2}\nmore: b", "not valid YAML: "),
-    "not UTF-8": (b"models: {a: \xff}", "not valid YAML: "),
-    "a list": (b"- models", "Input should be a valid dictionary"),
-    "empty section": (b"models:", "models: "),
+    "unknown section": (b"model: {}", f"model: {UNKNOWN}; did you mean 'models'?"),
+    "unknown key": (b"lenses: {x: {kind: layers, bandz: 1}}", f"lenses.x.bandz: {UNKNOWN}; did you mean 'bands'?"),
+    "invalid YAML": (
+        b"models: {a: [1, 2}\nmore: b",
+        "not valid YAML: line 1: while parsing a flow sequence, expected ',' or ']'",
+    ),
+    "not UTF-8": (b"models: {a: \xff}", "not valid YAML: byte 13 is not UTF-8; save it as UTF-8"),
+    "binary": (b"\x00\x01", "not valid YAML: "),
+    "tab": (
+        b"models:\n\tsmall: 1",
+        "not valid YAML: line 2: while scanning for the next token, found character '\\t' that cannot start any token; "
+        "indent with spaces$",
+    ),
+    "open quote": (b"models:\n  x: 'a", "not valid YAML: line 2: "),
+    "object of Python": (b"models: !!python/object:os.system {}", "not valid YAML: line 1: could not determine a"),
+    "no such day": (b"models: {a: 2026-02-30}", "not valid YAML: day is out of range for month"),
+    "mapping that holds itself": (b"models: &all {small: *all}", "models.small: "),
+    "two documents": (
+        b"models: {}\n---\nevals: {}",
+        "not valid YAML: line 2: expected a single document in the stream, but",
+    ),
+    "section twice": (b"lenses: {}\nevals: {}\nlenses: {}", "line 3: lenses is given twice, first in line 1; keep one"),
+    "entry twice": (
+        b"lenses:\n  x: {kind: layers}\n  y: {kind: layers}\n  x: {kind: modules}",
+        "line 4: lenses.x is given twice, first in line 2; keep one",
+    ),
+    "option twice": (b"lenses: {x: {kind: layers, kind: modules}}", "line 1: lenses.x.kind is given twice, first in"),
+    "key twice in a list": (b"lenses: [{a: 1, a: 1}]", "line 1: lenses.0.a is given twice"),
+    "truth value for a number": (
+        b"lenses: {x: {kind: layers, bands: true}}",
+        "lenses.x.bands: give a number, given Tr",
+    ),
+    "a list": (b"- models", "give keys and values, given ['models']"),
+    "a word": (b"models", "give keys and values, given 'models'"),
+    "empty section": (b"models:", "models: has no value"),
+    "folder": (None, "cannot be read (Is a directory); give a YAML file"),
 }
 
 
 @pytest.mark.parametrize(("text", "message"), CATALOGUE_FAULTS.values(), ids=CATALOGUE_FAULTS)
 def test_a_fault_in_a_catalogue_file_gives_one_line_that_names_the_file(plan, tmp_path, text, message):
-    (tmp_path / "catalogue" / "more.yaml").write_bytes(text)
-    with pytest.raises(UserError) as fault:
+    file = tmp_path / "catalogue" / "more.yaml"
+    file.mkdir() if text is None else file.write_bytes(text)
+    with refused(tmp_path, f"{file}: {message}"):
         plan()
-    assert f"catalogue/more.yaml: {message}" in str(fault.value)
-    assert "\n" not in str(fault.value)
+
+
+def test_a_catalogue_without_files_is_named(plan, tmp_path):
+    (tmp_path / "catalogue" / "all.yaml").unlink()
+    with refused(tmp_path, f"{tmp_path / 'catalogue'}: has no catalogue file"):
+        plan()
+
+
+def test_a_catalogue_file_may_end_in_yml(plan, tmp_path):
+    (tmp_path / "catalogue" / "more.yml").write_text("lenses: {more: {kind: layers}}")
+    assert plan({"lenses": ["more"]}).study.lenses == ("more",)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a: &one {x: 1, y: 2}\nb: {<<: *one, x: 3}",
+        "b: {c: {<<: &two {<<: &one {y: 2}, x: 3}}}\na: {<<: *two}",
+        "a: &one {x: 1}\nb: *one\nc: [*one, *one]",
+        '{\n\t"a": {"x": 1},\n\t"b": {"x": 1}\n}',
+    ],
+    ids=["merged key given anew", "merged twice over", "alias", "JSON with tabs"],
+)
+def test_keys_that_only_look_alike_are_no_fault(tmp_path, text):
+    (tmp_path / "study.yaml").write_text(text)
+    assert read_config(tmp_path / "study.yaml") == yaml.load(text.replace("\t", " "), Loader=yaml.SafeLoader)
+
+
+def test_a_mapping_that_holds_itself_is_read_once(tmp_path):
+    (tmp_path / "study.yaml").write_text("a: &one {x: *one}")
+    content = read_config(tmp_path / "study.yaml")
+    assert content["a"]["x"] is content["a"]
+
+
+def test_a_key_twice_in_json_is_named(tmp_path):
+    (tmp_path / "study.json").write_text('{"study": "a", "alphas": {"full": [], "full": [1]}}')
+    with refused(tmp_path, f"{tmp_path / 'study.json'}: full: is given twice; keep one"):
+        read_config(tmp_path / "study.json")
+
+
+def test_text_that_yaml_or_the_command_line_makes_of_numbers_is_taken(plan):
+    """YAML reads 1e-3 as text, and Snakemake's --config every value inside a list or a mapping."""
+    made = plan({"seeds": ["0", "1", "2", "3", "4"]}, lora(rank_stabilised="true", training={"learning_rate": "1e-3"}))
+    assert made.study.seeds == (0, 1, 2, 3, 4)
+    adapter = made.catalogue.adapters["own"]
+    assert adapter.rank_stabilised is True and adapter.training.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (None, "models.own.path: folder/config.json does not exist"),
+        (None, "models.own.path: folder: has no config.json; give a model in Hugging Face layout"),
         ("{", "models.own.path: folder/config.json is not the config.json of a decoder"),
         ("[]", "models.own.path: folder/config.json is not the config.json of a decoder"),
         ('{"hidden_size": 64}', "folder/config.json: lacks 'num_attention_heads'"),
+        (
+            '{"num_attention_heads": 0, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 9}',
+            "models.own.path: folder/config.json is not the config.json of a decoder; give a model in Hugging Face",
+        ),
         (
             '{"num_attention_heads": 4, "num_hidden_layers": "many", "hidden_size": 64, "intermediate_size": 9}',
             "models.own.path: folder/config.json is not the config.json of a decoder",
         ),
     ],
-    ids=["absent", "not JSON", "a list", "another kind of model", "wrong type"],
+    ids=["absent", "not JSON", "a list", "another kind of model", "no heads", "wrong type"],
 )
 def test_a_local_model_with_an_unusable_config_gives_one_line(plan, tmp_path, text, message):
     (tmp_path / "folder").mkdir()
-    if text is not None:
-        (tmp_path / "folder" / "config.json").write_text(text)
-    with pytest.raises(UserError) as fault:
-        plan(own("models", {"kind": "local", "path": "folder"}))
-    assert str(fault.value).startswith(message)
-    assert "\n" not in str(fault.value)
+    files = {"config.json": text, "model.safetensors": "x", "tokenizer.json": "{}"}
+    for name, content in files.items():
+        if content is not None:
+            (tmp_path / "folder" / name).write_text(content)
+    with refused(tmp_path, message):
+        plan(local("folder"))
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """The project with its own config, and study files of every sort beside it."""
+    folder = copy_project(tmp_path_factory.mktemp("project"))
+    files = {
+        "twice.yaml": b"study: a\nseeds: [0]\nstudy: b",
+        "unknown.yaml": b"study: a\nadapters: [lora-r9]",
+        "tab.yaml": b"study: a\n\tseeds: [0]",
+        "empty.yaml": b"",
+    }
+    for name, content in files.items():
+        (folder / name).write_bytes(content)
+    return folder
+
+
+THROUGH_SNAKEMAKE = {
+    "study file with a key twice": (
+        "--configfile twice.yaml",
+        "{project}/twice.yaml: line 3: study is given twice, fi",
+    ),
+    "study file with an unknown name": ("--configfile unknown.yaml", "adapters: the catalogue has no 'lora-r9'; there"),
+    "unknown key on the command line": ("--config sedes=[1]", f"config: sedes: {UNKNOWN}; did you mean 'seeds'?"),
+    "no value on the command line": ("--config seeds=", "config: seeds: has no value; give one, or leave the key out"),
+}
+
+
+@pytest.mark.parametrize(("arguments", "said"), THROUGH_SNAKEMAKE.values(), ids=THROUGH_SNAKEMAKE)
+def test_snakemake_ends_with_one_line_and_makes_nothing(project, arguments, said):
+    printed = snakemake(project, "-n", *arguments.split(), fails=True)
+    (line,) = [line for line in printed.splitlines() if "rror" in line]
+    assert line.startswith(f"config error: {said.format(project=project)}")
+    assert "Traceback" not in printed
+    assert not (project / "results").exists()
+
+
+READ_BY_SNAKEMAKE = {
+    "no study file": ("--configfile gone.yaml", "No such file or directory: 'gone.yaml'"),
+    "study file with a tab": ("--configfile tab.yaml", "Config file is not valid JSON or YAML"),
+    "empty study file": ("--configfile empty.yaml", "Config file must be given as JSON or YAML with keys at top level"),
+    "no key on the command line": ("--config seeds", "Unparsable value: 'seeds'"),
+}
+"""Faults that Snakemake meets before it reads the workflow, which so cannot put them into better words."""
+
+
+@pytest.mark.parametrize(("arguments", "said"), READ_BY_SNAKEMAKE.values(), ids=READ_BY_SNAKEMAKE)
+def test_what_snakemake_itself_cannot_read_ends_in_its_words_and_makes_nothing(project, arguments, said):
+    printed = snakemake(project, "-n", *arguments.split(), fails=True)
+    assert said in printed.strip().splitlines()[-1]
+    assert not (project / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        (b"study: more", "line 15: study is given twice, first in line 3; keep one"),
+        (b"\tstudy: more", "not valid YAML: line 15: "),
+        (b"\xff", "not valid YAML: byte "),
+    ],
+    ids=["key twice", "tab", "not UTF-8"],
+)
+def test_a_fault_in_the_default_study_is_named_before_snakemake_reads_it(tmp_path, line, said):
+    project = copy_project(tmp_path)
+    with (project / "config/config.yaml").open("ab") as config:
+        config.write(line + b"\n")
+    lines = snakemake(project, "-n", "--configfile", "config/studies/two-models.yaml", fails=True).splitlines()
+    assert [line for line in lines if line.startswith(f"config error: config/config.yaml: {said}")] != []
+    assert not (project / "results").exists()

@@ -10,7 +10,6 @@ import torch
 from dwatlas.errors import UserError
 from dwatlas.files import (
     atomic,
-    read_records,
     read_table,
     read_tensors,
     write_table,
@@ -18,6 +17,7 @@ from dwatlas.files import (
     write_text,
 )
 from dwatlas.provenance import canonical_json, read_provenance
+from dwatlas.user_tables import read_records
 
 SCHEMA = pa.schema([("name", pa.string()), ("count", pa.int32()), ("value", pa.float32())])
 FRAME = pd.DataFrame({"value": [0.5, None], "count": [1, 2], "name": ["a", "b"], "other": [0, 0]})

@@ -52,10 +52,15 @@ def test_an_own_entry_equal_to_the_shared_one_is_welcome(plan):
 def test_a_local_model_takes_its_sizes_from_its_config(plan, tmp_path):
     (tmp_path / "folder").mkdir()
     sizes = {"num_attention_heads": 4, "num_hidden_layers": 2, "hidden_size": 64, "intermediate_size": 9}
-    (tmp_path / "folder" / "config.json").write_text(json.dumps(sizes))
+    for name, text in {"config.json": json.dumps(sizes), "model.safetensors": "x", "tokenizer.json": "{}"}.items():
+        (tmp_path / "folder" / name).write_text(text)
     made = plan(own("models", {"kind": "local", "path": "folder"}, lenses=["layers"]))
     assert made.components["own", "lora-r8", "layers"][:2] == ["layer-0", "layer-1"]
-    assert made.model_files(cell(model="own")) == ["folder/config.json"]
+    assert made.model_files(cell(model="own")) == [
+        "folder/config.json",
+        "folder/model.safetensors",
+        "folder/tokenizer.json",
+    ]
 
 
 def test_components_follow_model_adapter_and_lens(plan):

@@ -296,3 +296,23 @@ def test_a_doubled_or_infinite_score_is_refused_by_name():
     scores.loc[7, "lr"] = np.inf
     with pytest.raises(UserError, match="the score of item item-3 is not finite"):
         summarise(scores)
+
+
+def test_a_lens_without_one_seed_is_compared_with_the_full_dw_of_the_seeds_that_it_has():
+    scores = make_scores()
+    gap = scores.drop(scores.query("lens == 'layers' and seed == 4").index)
+    tables = summarise(gap, {("tiny", "agreement", "lora-r1", 4, "layers")})
+    whole, fewer = summarise(scores), summarise(make_scores(seeds=range(4)))
+    for name in ("retained", "seeds", "controls"):
+        for lens, expected in (("layers", fewer), ("anchors", whole)):
+            found, wanted = (getattr(one, name).query(f"lens == '{lens}'") for one in (tables, expected))
+            pd.testing.assert_frame_equal(found.reset_index(drop=True), wanted.reset_index(drop=True))
+    assert retained(tables, "layer-1", "drop").n_seeds == 4 and retained(tables, "full", "full").n_seeds == 5
+
+
+@pytest.mark.parametrize("absent", [(4, "modules"), (3, "layers")])
+def test_only_what_is_known_to_be_absent_is_excused(absent):
+    scores = make_scores()
+    gap = scores.drop(scores.query("lens == 'layers' and seed == 4").index)
+    with pytest.raises(UserError, match=r"seed-4.*layers/layer-0 drop .*: is missing"):
+        summarise(gap, {("tiny", "agreement", "lora-r1", *absent)})

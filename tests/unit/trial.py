@@ -40,3 +40,17 @@ def lora(**options):
 
 def lens(kind, **options):
     return own("lenses", {"kind": kind, **options})
+
+
+def table(file, **options):
+    """A study change with an eval from a file; the claims stay."""
+    return {"catalogue": {"evals": {"own": {"kind": "table", "file": file, **options}}}, "evals": ["claims", "own"]}
+
+
+def asked(file, **options):
+    """A study change with a behaviour whose questions come from a file."""
+    return own("behaviours", BEHAVIOUR | {"questions": {"kind": "file", "file": file, **options}})
+
+
+def local(path):
+    return own("models", {"kind": "local", "path": path})

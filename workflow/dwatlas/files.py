@@ -125,18 +125,6 @@ def read_json(path: str | Path) -> dict:
         return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def read_records(path: str | Path) -> pd.DataFrame:
-    """Read a user's own table: CSV, Parquet or JSON Lines by its ending."""
-    import pandas as pd
-
-    readers = {".csv": pd.read_csv, ".parquet": pd.read_parquet, ".jsonl": lambda p: pd.read_json(p, lines=True)}
-    suffix = Path(path).suffix
-    if suffix not in readers:
-        raise UserError(f"{path}: give a {', '.join(readers)} file")
-    with readable(path, suffix[1:]):
-        return readers[suffix](path)
-
-
 def write_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], provenance: Mapping[str, object] | None = None
 ) -> None:

@@ -75,7 +75,7 @@ class Task:
     @classmethod
     def of(cls, rule: str, **cell: object) -> Task:
         """The job of ``rule`` with these wildcards."""
-        return cls(rule, tuple((name, str(value)) for name, value in cell.items()))
+        return cls(rule, tuple(sorted((name, str(value)) for name, value in cell.items())))
 
     @property
     def wildcards(self) -> SimpleNamespace:

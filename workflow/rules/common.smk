@@ -10,11 +10,25 @@ shell.prefix(
 )
 
 from dwatlas import paths, tasks
+from dwatlas.config.read import read_config
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
 from dwatlas.study import Plan
 from dwatlas.tables.names import FORMATS as TABLE_FORMATS
 from dwatlas.tables.names import TABLES
+
+DEFAULT = "config/config.yaml"
+
+try:
+    for file in [*workflow.configfiles, DEFAULT]:
+        if Path(file).exists():
+            read_config(file)
+except UserError as error:
+    sys.exit(f"config error: {error}")
+
+
+configfile: DEFAULT
+
 
 try:
     PLAN = Plan(config, WORKFLOW.parent / "config" / "catalogue")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from os.path import isdir, isfile
 from pathlib import Path
 from typing import TypeVar
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
-from dwatlas.config.schema import NAME_PATTERN, BuiltIn, Catalogue, FileQuestions, HubModel, LocalModel, Study
+from dwatlas.config.faults import closest, converted, dotted, in_one_line
+from dwatlas.config.read import read_config
+from dwatlas.config.schema import BuiltIn, Catalogue, FileQuestions, HubModel, LocalModel, Study
 from dwatlas.errors import UserError
 from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.folder import check_folder
+from dwatlas.user_tables import RECORDS
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -35,7 +39,8 @@ def load_study(config: Mapping, folder: Path) -> Resolved:
         known = getattr(catalogue, section)
         for name in getattr(study, section):
             if name not in known:
-                raise UserError(f"{section}: the catalogue has no {name!r}; there are {', '.join(sorted(known))}")
+                there = ", ".join(sorted(known)) or "none"
+                raise UserError(f"{section}: the catalogue has no {name!r}; there are {there}{closest(name, known)}")
     chosen = Catalogue(
         **{
             section: {name: getattr(catalogue, section)[name] for name in getattr(study, section)}
@@ -50,8 +55,11 @@ def load_study(config: Mapping, folder: Path) -> Resolved:
 def load_catalogue(folder: Path) -> Catalogue:
     """All catalogue files of a folder as one catalogue; a name may be given once only."""
     merged: dict[str, dict] = {section: {} for section in SECTIONS}
-    for path in sorted(folder.glob("*.yaml")):
-        content = _read_yaml(path)
+    files = sorted(path for path in folder.glob("*") if path.suffix in (".yaml", ".yml"))
+    if not files:
+        raise UserError(f"{folder}: has no catalogue file; put models, evals and so on into a .yaml file")
+    for path in files:
+        content = read_config(path)
         _validated(Catalogue, content, path.as_posix())
         for section, entries in content.items():
             if twice := sorted(set(entries) & set(merged[section])):
@@ -78,11 +86,13 @@ def _check(chosen: Catalogue) -> None:
     if not any(entry.is_effect for entry in chosen.evals.values()):
         raise UserError("evals: none is a yes-or-no eval; ablations need one to be scored on")
     for name, entry in chosen.evals.items():
+        if entry.yes_word == entry.no_word:
+            raise UserError(f"evals.{name}.no_word: is yes_word too ({entry.no_word!r}); give two words")
         for file in entry.files():
-            _exists(file, f"evals.{name}.file")
+            _records(file, f"evals.{name}.file")
     for name, behaviour in chosen.behaviours.items():
         if isinstance(behaviour.questions, FileQuestions):
-            _exists(Path(behaviour.questions.file), f"behaviours.{name}.questions.file")
+            _records(Path(behaviour.questions.file), f"behaviours.{name}.questions.file")
     _one_world(chosen)
 
 
@@ -103,72 +113,35 @@ def _one_world(chosen: Catalogue) -> None:
 def _anatomy(name: str, model: BuiltIn | LocalModel | HubModel) -> Anatomy:
     if not isinstance(model, LocalModel):
         return model.anatomy
+    try:
+        check_folder(Path(model.path))
+    except UserError as fault:
+        raise UserError(f"models.{name}.path: {fault}") from fault
     path = Path(model.path) / "config.json"
-    if not Path(model.path).is_dir():
-        raise UserError(f"models.{name}.path: {model.path} is no folder; give a model in Hugging Face layout")
-    _exists(path, f"models.{name}.path")
     try:
         sizes = Anatomy.from_config(json.loads(path.read_text(encoding="utf-8")), path.as_posix())
-    except (ValueError, TypeError, AttributeError) as fault:
-        raise UserError(f"models.{name}.path: {path} is not the config.json of a decoder") from fault
+    except (ValueError, TypeError, AttributeError, ZeroDivisionError) as fault:
+        raise UserError(
+            f"models.{name}.path: {path} is not the config.json of a decoder; give a model in Hugging Face layout"
+        ) from fault
     return sizes.model_copy(update={"prefix": model.prefix})
 
 
-def _exists(path: Path, key: str) -> None:
-    if not path.is_file():
-        raise UserError(f"{key}: {path} does not exist")
+def _records(path: Path, key: str) -> None:
+    """A user's own table must be there; what is in it is read by the job that uses it."""
+    if isdir(path):
+        raise UserError(f"{key}: {path} is a folder; give a file")
+    if not isfile(path):
+        raise UserError(f"{key}: {path} does not exist; paths are relative to the folder that Snakemake runs in")
+    if path.suffix not in RECORDS:
+        raise UserError(f"{key}: {path} is no {', '.join(RECORDS)} file; give one")
 
 
-def _read_yaml(path: Path) -> dict:
+def _validated(model: type[_Model], content: object, where: str) -> _Model:
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (yaml.YAMLError, UnicodeDecodeError) as fault:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(fault).split())}") from fault
-
-
-def _validated(model: type[_Model], content: dict, where: str) -> _Model:
-    try:
-        return model.model_validate(content)
+        valid = model.model_validate(content)
     except ValidationError as fault:
-        first, others = fault.errors()[0], len(fault.errors()) - 1
-        key = _key(first["loc"], content)
-        raise UserError(f"{where}: {key + ': ' if key else ''}{_in_words(first)}{_more(others)}") from fault
-
-
-def _key(location: tuple[str | int, ...], value: object) -> str:
-    """The dotted key of a fault. Pydantic's location also holds the kind of each entry, after the entry's name."""
-    parts, kind_passed = [], False
-    for part in location:
-        if not kind_passed and isinstance(value, Mapping) and part == value.get("kind"):
-            kind_passed = True
-        elif part != "[key]":
-            parts.append(" ".join(str(part).split()))
-            kind_passed = False
-            try:
-                value = value[part]
-            except (KeyError, IndexError, TypeError):
-                value = None
-    return ".".join(parts)
-
-
-_WORDS = {
-    "extra_forbidden": "unknown key; config/README.md lists the keys",
-    "invalid_key": "a key must be text; put numbers and the words yes, no, on, off in quotes",
-    "missing": "is missing",
-    "tuple_type": "give a list",
-    "union_tag_not_found": "kind: is missing",
-}
-
-
-def _in_words(fault: dict) -> str:
-    if fault["type"] == "union_tag_invalid":
-        return f"kind: there is no {fault['ctx']['tag']!r}; there are {fault['ctx']['expected_tags']}"
-    if fault["type"] == "value_error":
-        return fault["msg"].removeprefix("Value error, ")
-    if fault["type"] == "string_pattern_mismatch" and fault["ctx"]["pattern"] == NAME_PATTERN:
-        return f"{fault['input']!r} is no name: letters, digits, '.', '_' and '-', a letter or digit first"
-    return _WORDS.get(fault["type"]) or f"{fault['msg']}, given {fault['input']!r:.80}"
-
-
-def _more(others: int) -> str:
-    return f" (and {others} more fault{'s' if others > 1 else ''})" if others else ""
+        raise UserError(f"{where}: {in_one_line(fault, model, content)}") from fault
+    for key, said in converted(content, valid.model_dump()):
+        raise UserError(f"{where}: {dotted(key, content)}: {said}")
+    return valid

@@ -41,6 +41,17 @@ class BuiltIn(TinySpec, _Runtime):
 
     kind: Literal["built-in"]
 
+    @field_validator("anatomy")
+    @classmethod
+    def _buildable(cls, anatomy: Anatomy) -> Anatomy:
+        if anatomy.heads % anatomy.kv_heads:
+            raise ValueError(f"heads is {anatomy.heads}, no multiple of kv_heads, {anatomy.kv_heads}; change one")
+        if anatomy.head_dim % 2:
+            raise ValueError(f"head_dim is {anatomy.head_dim}; give an even number, as positions rotate pairs")
+        if anatomy.prefix != (default := Anatomy.model_fields["prefix"].default):
+            raise ValueError(f"prefix is {anatomy.prefix}, a built-in model has {default}; leave it out")
+        return anatomy
+
 
 class LocalModel(_Runtime):
     """A model folder in Hugging Face layout on this machine."""
@@ -88,6 +99,8 @@ class Personas(Section):
     def _equally_many(self) -> Personas:
         if len(self.pos) != len(self.neg):
             raise ValueError(f"pos has {len(self.pos)}, neg has {len(self.neg)}; give equally many")
+        if both := sorted(set(self.pos) & set(self.neg)):
+            raise ValueError(f"{both[0]!r} is on both sides; a contrast needs different ones")
         return self
 
 
@@ -190,6 +203,13 @@ class Study(Section):
             raise ValueError(f"names {', '.join(map(str, twice))} twice; name each once")
         return values
 
+    @field_validator("seeds")
+    @classmethod
+    def _storable(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        if max(seeds) > LARGEST_SEED:
+            raise ValueError(f"{max(seeds)} is too large; give numbers up to {LARGEST_SEED}")
+        return seeds
+
     @model_validator(mode="after")
     def _enough_draws(self) -> Study:
         draws, least = self.control_draws * len(self.seeds), MINIMUM_DRAWS
@@ -203,3 +223,4 @@ class Study(Section):
 
 
 MINIMUM_DRAWS = 20
+LARGEST_SEED = 2**31 - 1

@@ -30,22 +30,28 @@ class Table(Eval):
         return [Path(self.file)]
 
     def rows(self) -> pd.DataFrame:
-        from dwatlas.errors import UserError
-        from dwatlas.files import read_records
+        """The file's rows; ``UserError`` for a missing column, an empty cell or a label that is neither +1 nor −1."""
+        from dwatlas.user_tables import read_records
 
-        given = read_records(self.file)
-        missing = [name for name in ("item", "label", "prompt") if name not in given]
-        if missing:
-            raise UserError(f"{self.file}: lacks the column(s) {', '.join(missing)}")
-        if not given["label"].isin([-1, 1]).all():
-            raise UserError(f"{self.file}: column label must be +1 or -1 in every line")
-        rows = given.assign(item=given["item"].astype(str), answer="")
+        rows = read_records(self.file, needed=("item", "label", "prompt"), optional=("row", "system", "prefill"))
+        rows = rows.assign(label=self._labels(rows["label"]), answer="")
         if "row" not in rows:
             rows["row"] = rows["item"] + rows["label"].map({1: "+", -1: "-"})
         for name in ("system", "prefill"):
-            rows[name] = rows[name].fillna("") if name in rows else ""
+            rows[name] = rows.get(name, "")
         rows["messages"] = [
             [*([{"role": "system", "content": system}] if system else []), {"role": "user", "content": prompt}]
             for system, prompt in zip(rows["system"], rows["prompt"], strict=True)
         ]
         return rows[["item", "row", "label", "messages", "prefill", "answer"]]
+
+    def _labels(self, given: pd.Series) -> pd.Series:
+        import pandas as pd
+
+        from dwatlas.errors import UserError
+
+        labels = pd.to_numeric(given, errors="coerce")
+        for number, (text, label) in enumerate(zip(given, labels, strict=True), start=1):
+            if label not in (-1, 1):
+                raise UserError(f"{self.file}: column label, row {number}: is {text!r}; give 1 or -1")
+        return labels.astype(int)

@@ -38,15 +38,18 @@ class Job:
     inputs: dict[str, list[str]]
     outputs: dict[str, str]
     memory: int = 2000
+    users: frozenset[str] = frozenset()
+    """Names of the inputs that are files of the user's, not artefacts."""
 
     def input(self, name: str) -> str:
         """The one file of a named input."""
         (path,) = self.inputs[name]
         return path
 
-    def reading(self, name: str, files: Iterable[str | Path]) -> Job:
-        """The same job with further input files, which its command line does not name."""
-        return replace(self, inputs={**self.inputs, name: [str(path) for path in files]})
+    def reading(self, name: str, files: Iterable[str | Path], users: bool = False) -> Job:
+        """The same job with further input files, artefacts or the user's own, which its command line does not name."""
+        inputs = {**self.inputs, name: [str(path) for path in files]}
+        return replace(self, inputs=inputs, users=self.users | {name} if users else self.users)
 
     def say(self, text: str) -> None:
         """Print a progress line, led by what the job is about."""
@@ -71,14 +74,18 @@ class Job:
 
     @cached_property
     def _hashes(self) -> dict[str, dict[str, str]]:
-        return {name: {path: _digest(path) for path in files} for name, files in self.inputs.items()}
+        return {
+            name: {path: _digest(path, artefact=name not in self.users) for path in files}
+            for name, files in self.inputs.items()
+        }
 
     @cached_property
     def _made_with(self) -> dict[str, list[str]]:
         """Versions of the libraries that must not be mixed, of this job and all that it is made from."""
         own = versions()
         found = {name: {own[name]} for name in NOT_MIXED}
-        for path in (path for files in self.inputs.values() for path in files):
+        artefacts = (files for name, files in self.inputs.items() if name not in self.users)
+        for path in (path for files in artefacts for path in files):
             for name, others in read_provenance(path).get("made_with", {}).items():
                 found[name].update(others)
         return {name: sorted(values) for name, values in found.items()}
@@ -89,13 +96,19 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS}
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, artefact: bool) -> str:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; run the rule that makes it")
+    if artefact:
+        _check(path)
+    return file_sha256(path)
+
+
+def _check(path: str) -> None:
+    """Raise ``UserError`` when an artefact is not whole or not what its seal says."""
     read_provenance(path)
     if fault(path) == BROKEN:
         raise UserError(f"{path}: damaged, it {BROKEN}; delete it and run again")
-    return file_sha256(path)
 
 
 def run(work: Callable[[Job], None]) -> None:

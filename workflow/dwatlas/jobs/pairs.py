@@ -1,12 +1,12 @@
 """Sample contrastive pairs: the model's own answers under both poles' personas, system prompt stripped."""
 
-from dwatlas.errors import UserError
-from dwatlas.files import read_records, write_table
+from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
 from dwatlas.models.load import load_model, load_tokenizer
 from dwatlas.pairs.sample import PAIRS_SCHEMA, answer_pairs, draw_pairs, filter_pairs
 from dwatlas.seeds import rng
+from dwatlas.user_tables import read_records
 from dwatlas.world.facts import world
 from dwatlas.world.rows import training_questions
 
@@ -14,7 +14,7 @@ from dwatlas.world.rows import training_questions
 def work(job: Job) -> None:
     spec, behaviour = job.spec, job.spec["behaviour"]
     if behaviour["questions"]["kind"] == "file":
-        job = job.reading("questions", [behaviour["questions"]["file"]])
+        job = job.reading("questions", [behaviour["questions"]["file"]], users=True)
     names = (spec["cell"]["behaviour"], spec["data_seed"])
     draw = rng("questions", *names)
     personas, sampling = behaviour["personas"], behaviour["sampling"]
@@ -40,9 +40,6 @@ def work(job: Job) -> None:
 def _questions(source: dict, draw) -> list[str]:
     if source["kind"] == "world":
         return training_questions(world(source["world_seed"]), source["number"], draw)
-    given = read_records(source["file"])
-    if "question" not in given:
-        raise UserError(f"{source['file']}: lacks the column question")
-    questions = given["question"].astype(str).tolist()
+    questions = read_records(source["file"], needed=("question",))["question"].tolist()
     number = min(source["number"] or len(questions), len(questions))
     return [questions[index] for index in sorted(draw.permutation(len(questions))[:number])]

@@ -32,7 +32,11 @@ class Change:
     new: object = None
 
     def __str__(self) -> str:
-        return self.what if self.kind != "config" else f"{self.what}: {_text(self.old)} → {_text(self.new)}"
+        if self.kind != "config":
+            return self.what
+        if isinstance(self.old, list) and isinstance(self.new, list):
+            return f"{self.what}: {_list_text(self.old, self.new)}"
+        return f"{self.what}: {_text(self.old)} → {_text(self.new)}"
 
 
 def spec_changes(old: Mapping, new: Mapping) -> list[Change]:
@@ -87,11 +91,21 @@ def _config_name(path: tuple[str, ...], cell: Mapping) -> str:
     section, wildcard = _ENTRIES.get(path[0], (None, None))
     if section and wildcard in cell:
         return ".".join([section, str(cell[wildcard]), *path[1:]])
-    return ".".join({"draws": "control_draws"}.get(part, part) for part in path)
+    return ".".join({"draws": "control_draws"}.get(part, part) for part in path if part)
 
 
 def _plain(value: object) -> object:
     return None if value is _ABSENT else value
+
+
+def _list_text(old: list, new: list) -> str:
+    """What was added to a list and removed from it."""
+    told = [
+        f"{how} {', '.join(map(_text, some))}"
+        for how, some in (("added", [x for x in new if x not in old]), ("removed", [x for x in old if x not in new]))
+        if some
+    ]
+    return "; ".join(told) or "another order"
 
 
 def _text(value: object) -> str:
