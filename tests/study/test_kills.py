@@ -25,8 +25,8 @@ from dwatlas.logs import is_held
 ROUNDS = int(os.environ.get("DWATLAS_KILL_ROUNDS", "4"))
 KILLS = 2
 """Kills in a round."""
-SECONDS = 2.5
-"""A kill comes up to as long after its victim has started or begun its work."""
+STARTED, AT_WORK = 1.5, 0.7
+"""Seconds: a kill comes up to as long after its victim has started, or has begun its work, and before it can end."""
 WAITS = "another process is still making this"
 PARTIAL = "making tables and figures of what is there"
 
@@ -140,9 +140,9 @@ def strike(run: Run, command: list, rules: tuple[str, ...], draw: np.random.Gene
     Where the job alone is killed, Snakemake may go on to make tables of what is there, and is killed at that.
     """
     process = begin(run.folder, *command)
-    begun = is_at_work if draw.random() < 0.7 else lambda run: jobs(run.folder, *rules)
+    begun, seconds = (is_at_work, AT_WORK) if draw.random() < 0.7 else (lambda run: jobs(run.folder, *rules), STARTED)
     wait_for(lambda: begun(run) or process.poll() is not None)
-    time.sleep(draw.uniform(0, SECONDS))
+    time.sleep(draw.uniform(0, seconds))
     wait_for(lambda: jobs(run.folder, *rules) or process.poll() is not None)
     if process.poll() is not None:
         return False
@@ -150,7 +150,7 @@ def strike(run: Run, command: list, rules: tuple[str, ...], draw: np.random.Gene
     kill(*victims)
     if whom == "job":
         wait_for(lambda: process.poll() is not None or PARTIAL in printed(run.folder))
-        time.sleep(draw.uniform(0, SECONDS))
+        time.sleep(draw.uniform(0, 2 * STARTED))
         kill(process)
     process.wait()
     wait_for(lambda: not snakemakes(run.folder))
