@@ -3,7 +3,9 @@ CORES ?= 2
 BIN := .venv/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 
-.PHONY: study test test-slurm bench lint clean
+ROUNDS ?= 20
+
+.PHONY: study test test-slurm test-kills bench lint clean
 
 study: .venv/installed
 	snakemake --cores $(CORES)
@@ -14,6 +16,9 @@ test: .venv/installed
 test-slurm: .venv/slurm
 	tests/slurm/install
 	pytest tests/slurm
+
+test-kills: .venv/installed
+	DWATLAS_KILL_ROUNDS=$(ROUNDS) pytest tests/study/test_kills.py
 
 bench: .venv/installed
 	PYTHONPATH=workflow:tests python -m bench $(NAMES)

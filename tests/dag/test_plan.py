@@ -116,7 +116,7 @@ def test_every_rule_states_all_that_a_cluster_and_a_cache_need(rule):
         "mem_mb=",
         "runtime=",
         f"python -m dwatlas.jobs {rule} --spec {{params.spec:q}} --code {{params.code}}",
-        "2>&1 | tee {log}",
+        "2>&1 | tee -i {log}",
     ):
         assert text in RULES[rule]
     assert ("gpu=1" in RULES[rule]) == ("--gpu {resources.gpu}" in RULES[rule])

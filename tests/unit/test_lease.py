@@ -317,6 +317,8 @@ def test_a_failing_nvidia_smi_is_no_gpu(machine):
 
 def test_the_lease_comes_before_the_job_imports_anything_and_the_other_arguments_stay(machine):
     arguments = ("--memory", "77", "--inputs", "model=m", "rows=a", "rows=b")
+    for name in "mab":
+        (machine.folder / name).touch()
     report = machine.job(1, *arguments, CUDA_VISIBLE_DEVICES="5").report
     assert report["visible"] == "5" and not report["torch"]
     assert report["inputs"] == {"model": ["m"], "rows": ["a", "b"]} and report["memory"] == 77

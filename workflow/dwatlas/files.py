@@ -6,7 +6,9 @@ ever sees half of it and two writers never interleave.
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
     import torch
 
 
+def check_writable(folder: str | Path) -> None:
+    """Make the folder where it is missing; ``UserError`` when no file can be made in it."""
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UserError(f"{folder}: cannot be written to ({error.strerror}); give a folder that can") from error
+
+
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path``; on success it replaces ``path``, on failure it is removed."""
@@ -32,13 +44,34 @@ def atomic(path: str | Path) -> Iterator[Path]:
     os.close(handle)
     temporary = Path(name)
     try:
-        yield temporary
-        with open(temporary, "rb") as written:
-            os.fsync(written.fileno())
-        temporary.chmod(0o644)
-        os.replace(temporary, path)
+        with writing(path, temporary):
+            yield temporary
+            with open(temporary, "rb") as written:
+                os.fsync(written.fileno())
+            temporary.chmod(0o644)
+            os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writing(path: str | Path, temporary: str | Path) -> Iterator[None]:
+    """Name ``path``, not what is written in its place for now, in what libraries say of a disk: an ``OSError``."""
+    try:
+        yield
+    except Exception as error:
+        number = _os_error(error, str(temporary))
+        if number is None:
+            raise
+        raise OSError(number, os.strerror(number), str(path)) from error
+
+
+def _os_error(error: Exception, temporary: str) -> int | None:
+    """The system's number of an error that names no file of the user's; safetensors has it in the text only."""
+    if isinstance(error, OSError):
+        return error.errno if str(error.filename or temporary).startswith(temporary) else None
+    found = re.search(r"\(os error (\d+)\)", str(error))
+    return int(found[1]) if found else None
 
 
 def write_text(path: str | Path, text: str) -> None:
@@ -84,6 +117,12 @@ def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFram
     if missing:
         raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
     return table.to_pandas()
+
+
+def read_json(path: str | Path) -> dict:
+    """Read a JSON artefact; ``UserError`` when it is missing or damaged."""
+    with readable(path, "JSON"):
+        return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_tensors(

@@ -1,7 +1,8 @@
-"""A job's log file: what the job said last, and the lock that keeps others off its artefacts while it lives.
+"""A job's log: what the job said last, and beside it the lock that keeps others off its artefacts while it lives.
 
-The lock is an advisory one on the open file, which the kernel gives back when the process ends in any way. So a job
-that outlived its Snakemake is waited for, and can never overwrite what a later one made.
+The lock is an advisory one on an open file, which the kernel gives back when the process ends in any way. So a job
+that outlived its Snakemake is waited for, and can never overwrite what a later one made. The log itself cannot be
+locked: Snakemake deletes it before it starts a job.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ DONE = ": done in "
 
 @contextmanager
 def alone(path: str | Path, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock of a log file, after waiting for the process that has it."""
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "a") as opened:
+    """Hold the lock of the job with this log, after waiting for the process that has it."""
+    file = _lock_file(path)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with open(file, "a") as opened:
         told = False
         while not _lock(opened, fcntl.LOCK_EX):
             if not told:
@@ -32,9 +34,10 @@ def alone(path: str | Path, say: Callable[[str], None]) -> Iterator[None]:
 
 def is_held(path: str | Path) -> bool:
     """Whether a job with this log is at work."""
-    if not Path(path).is_file():
+    file = _lock_file(path)
+    if not file.is_file():
         return False
-    with open(path) as opened:
+    with open(file) as opened:
         return not _lock(opened, fcntl.LOCK_SH)
 
 
@@ -48,6 +51,10 @@ def last_words(path: str | Path) -> str | None:
         return None
     said = next((line.partition(": error: ")[2] for line in reversed(lines) if ": error: " in line), None)
     return said or f"it ended without a word, as a killed job does; see {path}"
+
+
+def _lock_file(log: str | Path) -> Path:
+    return Path(log).with_suffix(".lock")
 
 
 def _lock(opened, kind: int) -> bool:

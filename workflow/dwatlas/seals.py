@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 BLANK = "0" * 64
+BROKEN = "is not what its seal says"
 _PLACE = re.compile(rb'seal\\?":\\?"([0-9a-f]{64})\\?"')
 """In JSON, or in JSON that is a string of another JSON (safetensors)."""
 _PNG = b"\x89PNG\r\n\x1a\n"
@@ -50,9 +51,9 @@ def fault(path: str | Path) -> str | None:
         place = seals[-1].start(1)
         chunk = _png_chunk(content, place)
         if chunk and zlib.crc32(content[chunk[0] : chunk[1]]).to_bytes(4, "big") != content[chunk[1] : chunk[1] + 4]:
-            return "is not what its seal says"
+            return BROKEN
         right = _digest(content, _masked(place, chunk)) == seals[-1][1].decode()
-        return None if right else "is not what its seal says"
+        return None if right else BROKEN
 
 
 def _masked(place: int, chunk: tuple[int, int] | None) -> list[tuple[int, int]]:

@@ -1,10 +1,13 @@
+import os
 import sys
 from pathlib import Path
 from shlex import quote
 
 WORKFLOW = Path(workflow.current_basedir).parent
 sys.path.insert(0, str(WORKFLOW))
-shell.prefix(f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))}; ")
+shell.prefix(
+    f"set -euo pipefail; export PYTHONPATH={quote(str(WORKFLOW))} DWATLAS_STARTED_BY=$PPID; "
+)
 
 from dwatlas import paths, tasks
 from dwatlas.config.read import read_config
@@ -36,6 +39,10 @@ try:
 except UserError as error:
     sys.exit(f"config error: {error}")
 
+if os.path.lexists("results") and not os.path.isdir("results"):
+    sys.exit(
+        "error: results: is no folder; move it away, or make it a folder or a link to one"
+    )
 if workflow.is_main_process and Path("results").is_dir():
     from dwatlas.state.records import judge_unrecorded
 
@@ -46,6 +53,15 @@ if workflow.is_main_process and Path("results").is_dir():
             f"first {task}: {verdict}",
             file=sys.stderr,
         )
+
+
+onstart:
+    from dwatlas.files import check_writable
+
+    try:
+        check_writable("results")
+    except UserError as error:
+        sys.exit(f"error: {error}")
 
 
 onerror:

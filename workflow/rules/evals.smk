@@ -18,7 +18,7 @@ rule evals:
         code=PLAN.code("evals"),
     shell:
         "python -m dwatlas.jobs evals --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs rows={output.rows} 2>&1 | tee {log}"
+        " --outputs rows={output.rows} 2>&1 | tee -i {log}"
 
 
 rule base_scores:
@@ -44,4 +44,4 @@ rule base_scores:
     shell:
         "python -m dwatlas.jobs base_scores --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} rows={input.rows}"
-        " --outputs scores={output.scores} 2>&1 | tee {log}"
+        " --outputs scores={output.scores} 2>&1 | tee -i {log}"

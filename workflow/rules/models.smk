@@ -18,7 +18,7 @@ rule pretrain:
         code=PLAN.code("pretrain"),
     shell:
         "python -m dwatlas.jobs pretrain --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs manifest={output.manifest} 2>&1 | tee {log}"
+        " --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule fetch:
@@ -41,7 +41,7 @@ rule fetch:
         code=PLAN.code("fetch"),
     shell:
         "python -m dwatlas.jobs fetch --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs manifest={output.manifest} 2>&1 | tee {log}"
+        " --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule local:
@@ -66,4 +66,4 @@ rule local:
         code=PLAN.code("local"),
     shell:
         "python -m dwatlas.jobs local --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs manifest={output.manifest} 2>&1 | tee {log}"
+        " --outputs manifest={output.manifest} 2>&1 | tee -i {log}"

@@ -20,4 +20,4 @@ rule pairs:
         code=PLAN.code("pairs"),
     shell:
         "python -m dwatlas.jobs pairs --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
-        " --inputs model={input.model} --outputs pairs={output.pairs} 2>&1 | tee {log}"
+        " --inputs model={input.model} --outputs pairs={output.pairs} 2>&1 | tee -i {log}"

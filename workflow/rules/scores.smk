@@ -24,7 +24,7 @@ rule anchors:
     shell:
         "python -m dwatlas.jobs anchors --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
-        " --outputs scores={output.scores} 2>&1 | tee {log}"
+        " --outputs scores={output.scores} 2>&1 | tee -i {log}"
 
 
 rule ablate:
@@ -54,4 +54,4 @@ rule ablate:
     shell:
         "python -m dwatlas.jobs ablate --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
         " --inputs model={input.model} delta={input.delta} {params.files}"
-        " --outputs components={output.components} controls={output.controls} 2>&1 | tee {log}"
+        " --outputs components={output.components} controls={output.controls} 2>&1 | tee -i {log}"

@@ -18,7 +18,7 @@ rule gather:
         code=PLAN.code("gather"),
     shell:
         "python -m dwatlas.jobs gather --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs scores={output.scores} 2>&1 | tee {log}"
+        " --outputs scores={output.scores} 2>&1 | tee -i {log}"
 
 
 rule retained:
@@ -48,7 +48,7 @@ rule retained:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs {params.files}"
         " --outputs retained={output.retained} seeds={output.seeds}"
-        " controls={output.controls} doses={output.doses} missing={output.missing} 2>&1 | tee {log}"
+        " controls={output.controls} doses={output.doses} missing={output.missing} 2>&1 | tee -i {log}"
 
 
 rule tables:
@@ -83,7 +83,7 @@ rule tables:
     shell:
         "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} --outputs manifest={output.manifest} 2>&1 | tee {log}"
+        " doses={input.doses} missing={input.missing} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule figures:
@@ -118,7 +118,7 @@ rule figures:
     shell:
         "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} --outputs png={output.png} 2>&1 | tee {log}"
+        " doses={input.doses} missing={input.missing} --outputs png={output.png} 2>&1 | tee -i {log}"
 
 
 rule report:
@@ -152,4 +152,4 @@ rule report:
     shell:
         "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} --outputs page={output.page} 2>&1 | tee {log}"
+        " doses={input.doses} missing={input.missing} --outputs page={output.page} 2>&1 | tee -i {log}"

@@ -27,7 +27,7 @@ rule train:
         "python -m dwatlas.jobs train --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} pairs={input.pairs}"
         " --outputs pos={output.pos} pos_log={output.pos_log}"
-        " neg={output.neg} neg_log={output.neg_log} 2>&1 | tee {log}"
+        " neg={output.neg} neg_log={output.neg_log} 2>&1 | tee -i {log}"
 
 
 rule delta:
@@ -55,4 +55,4 @@ rule delta:
     shell:
         "python -m dwatlas.jobs delta --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs pos={input.pos} neg={input.neg}"
-        " --outputs delta={output.delta} geometry={output.geometry} 2>&1 | tee {log}"
+        " --outputs delta={output.delta} geometry={output.geometry} 2>&1 | tee -i {log}"

@@ -9,7 +9,6 @@ rank r, and the difference of a pair keeps the factors:
 
 from __future__ import annotations
 
-import json
 import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +17,7 @@ from pydantic import Field
 
 from dwatlas.adapters.base import Adapter, target_pattern
 from dwatlas.errors import UserError
-from dwatlas.files import read_tensors
+from dwatlas.files import read_json, read_tensors
 from dwatlas.models.anatomy import Anatomy, Site
 
 if TYPE_CHECKING:
@@ -57,7 +56,7 @@ class Lora(Adapter):
     def change(self, checkpoint: Path, anatomy: Anatomy) -> Delta:
         from dwatlas.delta.algebra import Factored
 
-        config = json.loads((checkpoint / "adapter_config.json").read_text())
+        config = read_json(checkpoint / "adapter_config.json")
         if (config["r"], config["lora_alpha"], config["use_rslora"]) != (self.r, self.alpha, self.rank_stabilised):
             raise UserError(f"{checkpoint}: trained with another rank or scale than the catalogue says; train it again")
         tensors = read_tensors(checkpoint / "adapter_model.safetensors")

@@ -17,6 +17,8 @@ from dwatlas import lease
 from dwatlas.errors import UserError
 from dwatlas.jobs.base import run
 
+INTERRUPTED = 130
+"""Exit code after Ctrl-C."""
 HELPERS = {"__init__", "__main__", "base", "study_tables"}
 
 
@@ -26,12 +28,16 @@ def main() -> None:
     if len(sys.argv) < 2 or sys.argv[1] not in names:
         sys.exit(f"dwatlas.jobs: error: name a job first, one of {', '.join(names)}")
     name = sys.argv.pop(1)
-    lease_gpus(name)
-    gc.disable()
-    job = import_module(f"dwatlas.jobs.{name}")
-    gc.freeze()
-    gc.enable()
-    run(job.work)
+    try:
+        lease_gpus(name)
+        gc.disable()
+        job = import_module(f"dwatlas.jobs.{name}")
+        gc.freeze()
+        gc.enable()
+        run(job.work)
+    except KeyboardInterrupt:
+        print(f"{name}: error: interrupted; run snakemake again, what is finished stays", file=sys.stderr, flush=True)
+        os._exit(INTERRUPTED)
 
 
 def lease_gpus(name: str) -> None:

@@ -19,6 +19,7 @@ from dwatlas.scoring.cells import Bench, Cell, Sizes
 from dwatlas.scoring.controls import control_groups
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.steer import Edit
+from dwatlas.seals import fault
 
 
 def work(job: Job) -> None:
@@ -86,6 +87,7 @@ def _cells(name: str, split: Split, delta: Delta, spec: dict) -> list[Cell]:
 def _is_done(path: Path, provenance: dict) -> bool:
     """Whether a component's file is there, whole, and was made from exactly these inputs by this code."""
     try:
-        return path.is_file() and canonical_json(read_provenance(path)) == canonical_json(provenance)
+        same = path.is_file() and canonical_json(read_provenance(path)) == canonical_json(provenance)
+        return same and fault(path) is None
     except UserError:
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import importlib.metadata
 import json
+import os
 import sys
 import time
 import traceback
@@ -20,7 +21,11 @@ from dwatlas.files import write_json
 from dwatlas.fingerprint import MANIFEST, job_code, job_fingerprint
 from dwatlas.logs import alone
 from dwatlas.provenance import file_sha256, read_provenance
+from dwatlas.seals import BROKEN, fault
 from dwatlas.versions import NOT_MIXED, VERSIONS
+
+STARTED_BY = "DWATLAS_STARTED_BY"
+"""Variable with the process id of the Snakemake that started a job."""
 
 
 @dataclass(frozen=True)
@@ -63,9 +68,16 @@ class Job:
             **more,
         }
 
+    def check_inputs(self) -> None:
+        """Raise ``UserError`` when an input is missing or damaged."""
+        _ = self._hashes
+
     @cached_property
     def _hashes(self) -> dict[str, dict[str, str]]:
-        return {name: {path: _digest(path) for path in files} for name, files in self.inputs.items()}
+        return {
+            name: {path: _digest(path, artefact=name not in self.users) for path in files}
+            for name, files in self.inputs.items()
+        }
 
     @cached_property
     def _made_with(self) -> dict[str, list[str]]:
@@ -84,10 +96,19 @@ def versions() -> dict[str, str]:
     return {name: importlib.metadata.version(name) for name in VERSIONS}
 
 
-def _digest(path: str) -> str:
+def _digest(path: str, artefact: bool) -> str:
     if not Path(path).is_file():
         raise UserError(f"{path}: no such file; run the rule that makes it")
+    if artefact:
+        _check(path)
     return file_sha256(path)
+
+
+def _check(path: str) -> None:
+    """Raise ``UserError`` when an artefact is not whole or not what its seal says."""
+    read_provenance(path)
+    if fault(path) == BROKEN:
+        raise UserError(f"{path}: damaged, it {BROKEN}; delete it and run again")
 
 
 def run(work: Callable[[Job], None]) -> None:
@@ -104,16 +125,25 @@ def run(work: Callable[[Job], None]) -> None:
     started = time.monotonic()
     try:
         with alone(arguments.log, job.say) if arguments.log else nullcontext():
+            if _is_orphan():
+                raise UserError("the run that started this job has ended before it began; run snakemake again")
             if job_fingerprint(name, job.spec) != job.code:
                 raise UserError("the code was edited after this job was planned; run snakemake again")
+            job.check_inputs()
             work(job)
             _keep_code(job)
             job.say(f"done in {time.monotonic() - started:.1f} s")
-    except KeyboardInterrupt:
-        print(f"{name}: interrupted; what is finished stays", file=sys.stderr)
-        sys.exit(130)
-    except Exception as fault:
-        sys.exit(f"{name}: error: {_in_one_line(fault)}")
+    except Exception as error:
+        sys.exit(f"{name}: error: {_in_one_line(error)}")
+
+
+def _is_orphan() -> bool:
+    """Whether the Snakemake that started this job is gone: a later one may have made its artefacts meanwhile."""
+    try:
+        os.kill(int(os.environ.get(STARTED_BY, os.getpid())), 0)
+    except OSError as error:
+        return isinstance(error, ProcessLookupError)
+    return False
 
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
@@ -134,14 +164,14 @@ def _keep_code(job: Job) -> None:
         write_json(path, {"modules": job_code(job.name, job.spec)}, {"code": job.code})
 
 
-def _in_one_line(fault: Exception) -> str:
-    if isinstance(fault, UserError):
-        return str(fault)
-    first = (str(fault).strip().splitlines() or [""])[0]
-    if isinstance(fault, OSError) and fault.strerror:
-        where = f"{fault.filename}: " if fault.filename else ""
-        return f"{where}{fault.strerror}; mend that and run again, what is finished stays"
-    traceback.print_exception(fault)
-    if type(fault).__name__ == "OutOfMemoryError":
+def _in_one_line(error: Exception) -> str:
+    if isinstance(error, UserError):
+        return str(error)
+    first = (str(error).strip().splitlines() or [""])[0]
+    if isinstance(error, OSError) and error.strerror:
+        where = f"{error.filename}: " if error.filename else ""
+        return f"{where}{error.strerror}; mend that and run again, what is finished stays"
+    traceback.print_exception(error)
+    if type(error).__name__ == "OutOfMemoryError":
         return f"{first}; lower the model's tokens_per_batch or edits_at_once"
-    return f"{type(fault).__name__}: {first}"
+    return f"{type(error).__name__}: {first}"

@@ -1,6 +1,5 @@
 """Gather all scores of one (model, behaviour, adapter), checking every cell against its eval's manifest."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pandas as pd
 
 from dwatlas import paths
 from dwatlas.errors import UserError
-from dwatlas.files import read_table, write_table
+from dwatlas.files import read_json, read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import file_sha256, read_provenance
 from dwatlas.scoring.gather import check_manifest
@@ -62,7 +61,7 @@ def _files(run: dict, lenses: dict, spec: dict) -> Iterator[tuple[str, list[str]
         for shard, components in shards.items():
             yield paths.CONTROLS.format(**run, lens=lens, shard=shard), effects
             manifest = paths.COMPONENTS.format(**run, lens=lens, shard=shard)
-            hashes = json.loads(Path(manifest).read_text())["components"]
+            hashes = read_json(manifest)["components"]
             for component in components:
                 path = paths.COMPONENT.format(**run, lens=lens, component=component)
                 _check_bytes(path, hashes.get(component), manifest)

@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 from dwatlas.errors import UserError
-from dwatlas.files import write_json
+from dwatlas.files import write_json, writing
 from dwatlas.provenance import file_sha256
 
 MANIFEST = "model.json"
@@ -25,8 +25,9 @@ def save_model(folder: Path, model, tokenizer) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     made = Path(tempfile.mkdtemp(dir=folder, prefix="."))
     try:
-        model.save_pretrained(made)
-        tokenizer.save_pretrained(made)
+        with writing(folder, made):
+            model.save_pretrained(made)
+            tokenizer.save_pretrained(made)
         for file in made.iterdir():
             os.replace(file, folder / file.name)
     finally:

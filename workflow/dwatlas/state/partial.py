@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,7 @@ from dwatlas.study import Plan
 
 RULES = ("gather", "retained", "tables", "figures", "report", "all", "study")
 INTERRUPTED = "on user request"
+_PR_SET_PDEATHSIG = 1
 
 
 def aggregate_what_is_there(plan: Plan, config: Mapping, snakefile: str, logs: Iterable[str]) -> None:
@@ -33,9 +36,15 @@ def aggregate_what_is_there(plan: Plan, config: Mapping, snakefile: str, logs: I
         command = [sys.executable, "-m", "snakemake", "--snakefile", snakefile, "--configfile", file.name]
         command += ["--cores", "1", "--nolock", "--rerun-incomplete", "--quiet", "all", "--executor", "local"]
         command += ["--profile", "none", "--workflow-profile", "none", "--allowed-rules", *RULES]
-        ended = subprocess.run(command, check=False).returncode
+        ended = subprocess.run(command, check=False, preexec_fn=_end_with_parent).returncode
     where = f"results/studies/{study.study}/tables/missing.md"
     print(
         f"what is missing, and why: {where}" if not ended else "no tables could be made of what is there",
         file=sys.stderr,
     )
+
+
+def _end_with_parent() -> None:
+    """On Linux, this process is killed when the run that started it is: it must not go on beside the next run."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
