@@ -20,7 +20,7 @@ DONE = ": done in "
 @contextmanager
 def alone(path: str | Path, say: Callable[[str], None]) -> Iterator[None]:
     """Hold the lock of the job with this log, after waiting for the process that has it."""
-    file = _lock_file(path)
+    file = lock_file(path)
     file.parent.mkdir(parents=True, exist_ok=True)
     with open(file, "a") as opened:
         told = False
@@ -34,7 +34,7 @@ def alone(path: str | Path, say: Callable[[str], None]) -> Iterator[None]:
 
 def is_held(path: str | Path) -> bool:
     """Whether a job with this log is at work."""
-    file = _lock_file(path)
+    file = lock_file(path)
     if not file.is_file():
         return False
     with open(file) as opened:
@@ -53,7 +53,8 @@ def last_words(path: str | Path) -> str | None:
     return said or f"it ended without a word, as a killed job does; see {path}"
 
 
-def _lock_file(log: str | Path) -> Path:
+def lock_file(log: str | Path) -> Path:
+    """The file that is locked for a log's job."""
     return Path(log).with_suffix(".lock")
 
 

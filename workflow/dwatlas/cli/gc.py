@@ -15,7 +15,7 @@ from dwatlas.cli.study import plan_of
 from dwatlas.cli.tree import RESULTS, is_hidden, is_log, vouched
 from dwatlas.errors import UserError
 from dwatlas.fingerprint import MANIFEST
-from dwatlas.logs import is_held
+from dwatlas.logs import is_held, lock_file
 from dwatlas.provenance import read_provenance
 from dwatlas.state.hashes import KEPT
 from dwatlas.study import Plan
@@ -61,7 +61,7 @@ def _kept(plans: list[Plan], there: list[Path]) -> set[Path]:
     kept = {KEPT}
     for plan in plans:
         for task in plan.tasks():
-            kept |= {Path(path) for path in (*task.outputs, task.log, task.benchmark)}
+            kept |= {Path(path) for path in (*task.outputs, task.log, lock_file(task.log), task.benchmark)}
             if task.rule == "ablate":
                 cell = dict(task.cell)
                 names = plan.shards(cell["model"], cell["adapter"], cell["lens"])[cell["shard"]]

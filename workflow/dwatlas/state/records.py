@@ -47,8 +47,8 @@ def judge_unrecorded(plan: Plan) -> list[tuple[Task, Verdict]]:
 
 
 def _put_in_order(task: Task, judge: Judge) -> None:
-    """Give a job's outputs, its benchmark too, the time of its latest input, if that is later: without records Snakemake
-    goes by times, and copying a results folder shuffles them."""
+    """Give a job's outputs, its benchmark too, the time of its latest input, if that is later: without records
+    Snakemake goes by times, and copying a results folder shuffles them."""
     makers = {judge.makers[path] for path in judge.inputs[task] if path in judge.makers}
     inputs = [*judge.inputs[task], *(path for maker in makers for path in maker.outputs)]
     newest = max((os.stat(path).st_mtime_ns for path in inputs), default=0)
