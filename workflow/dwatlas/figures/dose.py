@@ -9,6 +9,7 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
 from dwatlas.figures import style
+from dwatlas.figures.ratios import span
 from dwatlas.tables.order import natural
 from dwatlas.tables.study import StudyTables, full_effects, pick
 
@@ -99,7 +100,8 @@ def _title(lines: pd.DataFrame, top: str) -> str:
 def _caption(data: pd.DataFrame) -> str:
     first = data.iloc[0]
     draws = data["draws"].max()
-    about = f"{first['model']} · {first['behaviour']} · α·dW for the full dW · {data['seed'].nunique()} seeds"
+    seeds = span(data.groupby("adapter")["seed"].nunique())
+    about = f"{first['model']} · {first['behaviour']} · α·dW for the full dW · {seeds} seeds"
     ribbon = f"ribbon: {draws} Gaussian dW per seed with each tensor's norm, 5–95 %" if pd.notna(draws) else ""
     return about + "\nthick line: mean over seeds, no interval" + (f" · {ribbon}" if ribbon else "")
 

@@ -115,7 +115,7 @@ def goes_beyond(lines: pd.DataFrame, limits: tuple[float, float]) -> bool:
 def caption(data: pd.DataFrame, intervals: str = "") -> str:
     """What is shown, in one line, and its sizes and kind of interval, in another."""
     first, estimates = data.iloc[0], data[data["series"] == "estimate"]
-    seeds, items = (_range(estimates[name]) for name in ("n_seeds", "n_items"))
+    seeds, items = (span(estimates[name]) for name in ("n_seeds", "n_items"))
     controls = ", ".join(natural(data.loc[data["series"] == "control", "control"]))
     about = [f"{seeds} seeds, {items} items", "R: ratio of means over seeds of ½[h(+1) − h(−1)]", intervals]
     about.append(f"random stand-ins: {controls}" if controls else "")
@@ -123,6 +123,7 @@ def caption(data: pd.DataFrame, intervals: str = "") -> str:
     return where + "\n" + " · ".join(filter(None, about))
 
 
-def _range(values: pd.Series) -> str:
+def span(values: pd.Series) -> str:
+    """``5``, or ``4–5`` where numbers differ."""
     low, high = int(values.min()), int(values.max())
     return str(low) if low == high else f"{low}–{high}"
