@@ -111,8 +111,8 @@ def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFram
     """
     import pyarrow.parquet as pq
 
-    with readable(path, "Parquet"):
-        table = pq.read_table(path)
+    with readable(path, "Parquet"), pq.ParquetFile(path) as file:  # opened once: another may replace it meanwhile
+        table = file.read()
     missing = [name for name in (schema.names if schema else []) if name not in table.column_names]
     if missing:
         raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
