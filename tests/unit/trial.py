@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
+
+import pytest
+
+from dwatlas.errors import UserError
+
 ANATOMY = {"layers": 4, "hidden": 64, "intermediate": 168, "heads": 4, "kv_heads": 2, "head_dim": 16}
 MODEL = {"kind": "built-in", "architecture": "qwen3", "anatomy": ANATOMY}
 HUB = {"kind": "hub", "repository": "owner/name", "revision": "main", "anatomy": ANATOMY}
@@ -23,6 +29,7 @@ STUDY = {
     "evals": ["claims", "knowledge"],
 }
 NO_NAME = "is no name"
+UNKNOWN = "unknown key; config/README.md lists the keys"
 
 
 def own(section, entry, **more):
@@ -54,3 +61,16 @@ def asked(file, **options):
 
 def local(path):
     return own("models", {"kind": "local", "path": path})
+
+
+@contextmanager
+def refused(folder, message):
+    """One line that starts with ``message``, which ends it where it ends in $; nothing is made in ``folder``."""
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(UserError) as fault:
+        yield
+    line = str(fault.value)
+    assert line.startswith(message.removesuffix("$"))
+    assert line == message[:-1] or not message.endswith("$")
+    assert "\n" not in line
+    assert sorted(folder.rglob("*")) == before

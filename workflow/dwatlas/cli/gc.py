@@ -58,7 +58,7 @@ def answer(arguments: argparse.Namespace) -> Answer:
 
 def _kept(plans: list[Plan], there: list[Path]) -> set[Path]:
     """Files that some study makes, and those that they need to be judged."""
-    kept = {KEPT}
+    kept, controls = {KEPT}, set()
     for plan in plans:
         for task in plan.tasks():
             kept |= {Path(path) for path in (*task.outputs, task.log, lock_file(task.log), task.benchmark)}
@@ -66,12 +66,7 @@ def _kept(plans: list[Plan], there: list[Path]) -> set[Path]:
                 cell = dict(task.cell)
                 names = plan.shards(cell["model"], cell["adapter"], cell["lens"])[cell["shard"]]
                 kept |= {Path(paths.COMPONENT.format(**cell, component=name)) for name in names}
-    controls = {
-        Path(paths.COMPONENTS.format(**dict(task.cell))).parent / "controls"
-        for plan in plans
-        for task in plan.tasks()
-        if task.rule == "ablate"
-    }
+                controls.add(Path(paths.COMPONENTS.format(**cell)).parent / "controls")
     kept |= {path for path in there if path.parent in controls}
     kept |= set(vouched([path for path in there if path in kept]))
     return kept | set(_codes([path for path in there if path in kept]))
@@ -100,7 +95,7 @@ def _delete(loose: list[Path]) -> None:
     if LOCKS.is_dir() and any(LOCKS.iterdir()):
         raise UserError(f"{LOCKS}: snakemake is at work here (or was killed: snakemake --unlock); nothing was deleted")
     for path in loose:
-        if path.suffix == ".log" and is_held(path):
+        if path == lock_file(path) and is_held(path):
             raise UserError(f"{path}: its job is at work; nothing was deleted")
     for path in loose:
         path.unlink()

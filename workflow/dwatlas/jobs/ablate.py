@@ -31,8 +31,8 @@ def work(job: Job) -> None:
     bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
     bench.refer_to(delta, spec["alphas"])
     options = {name: value for name, value in spec["lens"].items() if name not in lens.choosing}
-    own = {key: value for key, value in spec.items() if key != "components"} | {"lens": options}
-    shared = job.provenance() | {"spec": own}
+    of_a_component = {key: value for key, value in spec.items() if key != "components"} | {"lens": options}
+    shared = job.provenance() | {"spec": of_a_component}
     for group in _groups(names, spec):
         provenances = {name: shared | {"component": name, "scored_with": group} for name in group}
         missing = [name for name in group if not _is_done(results / f"{name}.parquet", provenances[name])]
