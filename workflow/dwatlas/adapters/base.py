@@ -107,11 +107,16 @@ class Adapter(Plugin):
         """The values that its ``size`` can have in a model, from which ``trainable_parameters`` chooses."""
         return range(1, min(max(site.shape) for site in self.sites(anatomy)) + 1)
 
+    def check(self, anatomy: Anatomy) -> None:
+        """Raise ``UserError``, which begins with the option's name, when an option does not fit the model."""
+
     def sized(self, anatomy: Anatomy) -> Adapter:
         """The same adapter with the size that ``trainable_parameters`` asks for.
 
-        Raises ``UserError`` when the method has no size to choose, or a size was given besides.
+        Raises ``UserError`` when the method has no size to choose, or a size was given besides, or an option does not
+        fit the model.
         """
+        self.check(anatomy)
         if self.trainable_parameters is None:
             return self
         if self.size is None:
