@@ -290,6 +290,11 @@ class Plan:
             "cell": _cell(wildcards, "study"),
             "scores": sorted(self.study_scores()),
             "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
+            "headline": self.effect_evals[0],
+            "trainable": {
+                model: {name: self._trainable(model, name) for name in self.study.adapters}
+                for model in self.study.models
+            },
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 
@@ -329,6 +334,11 @@ class Plan:
 
     def _runtime(self, model: str) -> dict:
         return self.catalogue.models[model].model_dump(mode="json", include=_RUNTIME)
+
+    def _trainable(self, model: str, adapter: str) -> int:
+        """Trainable parameters of one pole's adapter on a model."""
+        method = self.catalogue.adapters[adapter]
+        return sum(method.r * sum(site.shape) for site in method.sites(self.resolved.anatomies[model]))
 
     def _seed(self, wildcards, facet: str) -> int | None:
         return int(wildcards.seed) if getattr(self.study.seed_varies, facet) == "varied" else None
