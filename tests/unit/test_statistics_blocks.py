@@ -37,7 +37,7 @@ def test_f_of_two_adapters_is_the_square_of_the_paired_t():
     """With two adapters F = t²: by hand, differences of 1, 2 and 0 have t = √3."""
     values = np.array([[1.0, 2.0, 3.0], [2.0, 4.0, 3.0]])
     F, p = f_test(values)
-    assert F == pytest.approx(3.0)
+    assert pytest.approx(3.0) == F
     assert p == pytest.approx(stats.ttest_rel(values[1], values[0]).pvalue)
 
 

@@ -98,7 +98,7 @@ class Plan:
             there = {lens for run in runs for lenses in run.values() for lens in lenses}
             if any(runs):
                 lenses = [lens for lens in self.study.lenses if lens in there]
-                cells.append((model, behaviour, self.effect_evals, lenses))
+                cells.append((model, behaviour, self.effect_evals, lenses, sum(map(bool, runs))))
         return {key.stem: key for key in figure_keys(cells)}
 
     def in_study(self, pattern: str, **values: list[str]) -> list[str]:

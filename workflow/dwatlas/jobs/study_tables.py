@@ -7,7 +7,8 @@ from dwatlas.tables.study import StudyTables
 
 
 def read_study_tables(job: Job) -> StudyTables:
-    """The frames of the job's inputs ``retained``, ``seeds``, ``controls``, ``doses``, ``missing``, ``adapters``, ``ranking``, ``noise``."""
+    """The frames of the job's inputs ``retained``, ``seeds``, ``controls``, ``doses``, ``missing``, ``adapters``,
+    ``ranking`` and ``noise``."""
     return StudyTables(
         retained=read_table(job.input("retained"), schemas.RETAINED_SCHEMA),
         seeds=read_table(job.input("seeds"), schemas.SEEDS_SCHEMA),

@@ -105,9 +105,9 @@ def variance_shares(values: Float[np.ndarray, "adapters seeds"]) -> VarianceShar
 def permutation_p(values: Blocks, generator: np.random.Generator, number: int = PERMUTATIONS) -> float:
     """p of the pseudo-F among permutations of the adapters' labels within seeds.
 
-    Exact, the share with F* ≥ F, where no more than ``ENUMERATED`` differ; else (1 + #{F* ≥ F})/(1 + number) of a random
-    ``number``. Within blocks SS_adapter + SS_residual is fixed, so SS_adapter orders permutations as F does. NaN where
-    the adapters differ in no seed.
+    Exact, the share with F* ≥ F, where no more than ``ENUMERATED`` differ; else (1 + #{F* ≥ F})/(1 + number) of
+    ``number`` random ones. Within blocks SS_adapter + SS_residual is fixed, so SS_adapter orders permutations as F does.
+    NaN where the adapters differ in no seed.
     """
     adapters, seeds, components = values.shape
     centred = values - values.mean(axis=0)
@@ -162,8 +162,8 @@ def profiles(N: Blocks, D: Float[np.ndarray, "adapters seeds"]) -> Blocks:
 def noise_ceiling(N: Blocks, D: Float[np.ndarray, "adapters seeds"]) -> NoiseCeiling:
     """ρ* = mean r of profiles between adapters over mean r within adapters, both between different seeds.
 
-    1 where adapters differ by seed noise alone, less where their profiles differ. Two adapters are compared in different
-    seeds only, as one seed's data are shared. The interval is the delete-one-seed jackknife's (t on S − 1 df; null
+    1 where adapters differ by seed noise alone, less where their profiles differ. Two adapters are compared in
+    different seeds only, as one seed's data are shared. The interval is the delete-one-seed jackknife's (t on S − 1 df; null
     below three seeds); ρ* is null where profiles do not agree within adapters.
     """
     within, between = _agreement(profiles(N, D))
@@ -182,7 +182,7 @@ def _ratio(within: float, between: float) -> float:
 
 
 def _agreement(values: Blocks) -> tuple[float, float]:
-    adapters, seeds, components = values.shape
+    adapters, seeds, _ = values.shape
     if seeds < 2:
         return np.nan, np.nan
     centred = values - values.mean(axis=2, keepdims=True)

@@ -176,7 +176,7 @@ def _profile_noise(parts: pd.DataFrame, adapters: list[str], unknown: list[str],
     left_out = ", ".join(adapter for adapter in adapters if adapter not in compared)
     shape = {"n_adapters": len(compared), "n_seeds": 0, "n_components": 0, "left_out": left_out}
     if len(compared) < 2:
-        return shape | _not_identified(f"{len(compared)} of the adapters' full effects can be told from 0, fewer than 2")
+        return shape | _not_identified(f"the full effects of {len(compared)} adapters are identified, fewer than 2")
     wide = parts[parts["adapter"].isin(compared)].pivot(index="component", columns=_PER_SEED, values="effect_nats")
     seeds = [seed for seed in sorted(parts["seed"].unique()) if all((name, seed) in wide for name in compared)]
     shape["n_seeds"] = len(seeds)

@@ -9,7 +9,7 @@ import pandas as pd
 
 from dwatlas.statistics.arrays import FULL
 from dwatlas.statistics.effects import PRIMARY_EFFECT
-from dwatlas.statistics.intervals import Interval, fieller_seeds, gate, mean_interval, seed_covariance, verdict_of
+from dwatlas.statistics.intervals import fieller_seeds, gate, mean_interval, seed_covariance, verdict_of
 
 MEASURES = {
     "effect": "antisymmetric effect of the full dW on a yes-or-no eval, nats",
