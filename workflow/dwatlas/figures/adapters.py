@@ -69,7 +69,8 @@ def _sorted(frame: pd.DataFrame, adapters: list[str]) -> pd.DataFrame:
 
 def draw(data: pd.DataFrame) -> Figure:
     """Rows are adapters, panels are measures, each seed is a dot."""
-    adapters, panels = list(dict.fromkeys(data["adapter"])), list(dict.fromkeys(zip(data["measure"], data["eval"])))
+    adapters = list(dict.fromkeys(data["adapter"]))
+    panels = data[["measure", "eval"]].drop_duplicates().to_numpy().tolist()
     figure = style.blank(PANEL * len(panels) + 2.2, ROW * len(adapters) + 1.75)
     grid = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     colours = style.colours(adapters)

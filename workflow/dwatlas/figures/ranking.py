@@ -20,8 +20,8 @@ from dwatlas.tables.study import StudyTables, pick
 
 SIGNIFICANT = 0.05
 CELL = 0.3
-COLUMNS = ["model", "behaviour", "eval", "adapter", "rival", "improvement", "improvement_lo", "improvement_hi", "difference",
-           "lo", "hi", "q", "direction", "n_seeds"]  # fmt: skip
+COLUMNS = ["model", "behaviour", "eval", "adapter", "rival", "improvement", "improvement_lo", "improvement_hi",
+           "difference", "lo", "hi", "q", "direction", "n_seeds"]  # fmt: skip
 
 
 def data(tables: StudyTables, model: str, behaviour: str) -> pd.DataFrame:
@@ -44,7 +44,7 @@ def draw(data: pd.DataFrame) -> Figure:
     """Rows are adapters, columns their rivals."""
     adapters, evals = list(dict.fromkeys(data["adapter"])), list(dict.fromkeys(data["eval"]))
     side = max(CELL * len(adapters), 1.2)
-    figure = style.blank(max((side + 0.5) * len(evals) + 2.2, 5.2), side + 2.1)
+    figure = style.blank(max((side + 0.15) * len(evals) + 2.2, 5.2), side + 2.1)
     grid = figure.subplots(1, len(evals), sharey=True, squeeze=False)[0]
     scale = ScalarMappable(Normalize(0, 1), "RdBu_r")
     for axes, name in zip(grid, evals, strict=True):
@@ -68,7 +68,6 @@ def _matrix(axes: Axes, lines: pd.DataFrame, adapters: list[str], scale: ScalarM
             axes.plot(x + 0.37, y - 0.34, "o", markersize=1.8, color=ink, markeredgewidth=0)
     axes.set_xlim(-0.5, len(adapters) - 0.5)
     axes.set_ylim(len(adapters) - 0.5, -0.5)
-    axes.set_aspect("equal")
     axes.set_xticks(range(len(adapters)), adapters, rotation=45, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(adapters)), adapters)
     axes.tick_params(length=0)

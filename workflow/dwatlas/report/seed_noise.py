@@ -65,8 +65,9 @@ def remarks(line: pd.Series, pairs: pd.DataFrame) -> list[str]:
         return []
     sds = [number(line[name]) for name in ("adapter_sd", "seed_sd", "residual_sd")]
     told = [
-        f"Standard deviations: {sds[0]} nats between adapters, {sds[1]} that all adapters share in a seed, {sds[2]} of an "
-        f"adapter's own from seed to seed; {number(100 * line['adapter_share'], 0)} % of the variance is between adapters.",
+        f"Standard deviations: {sds[0]} nats between adapters, {sds[1]} that all adapters share in a seed, {sds[2]} of "
+        f"an adapter's own from seed to seed; {number(100 * line['adapter_share'], 0)} % of the variance is between "
+        "adapters.",
         f"{(pairs['q'] < LEVEL).sum()} of {len(pairs)} pairs of adapters differ with q < {LEVEL}.",
     ]
     if _is_small(line["dispersion_p"]):

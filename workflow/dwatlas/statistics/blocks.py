@@ -106,8 +106,8 @@ def permutation_p(values: Blocks, generator: np.random.Generator, number: int = 
     """p of the pseudo-F among permutations of the adapters' labels within seeds.
 
     Exact, the share with F* ≥ F, where no more than ``ENUMERATED`` differ; else (1 + #{F* ≥ F})/(1 + number) of
-    ``number`` random ones. Within blocks SS_adapter + SS_residual is fixed, so SS_adapter orders permutations as F does.
-    NaN where the adapters differ in no seed.
+    ``number`` random ones. Within blocks SS_adapter + SS_residual is fixed, so SS_adapter orders permutations as F
+    does. NaN where the adapters differ in no seed.
     """
     adapters, seeds, components = values.shape
     centred = values - values.mean(axis=0)
@@ -163,8 +163,8 @@ def noise_ceiling(N: Blocks, D: Float[np.ndarray, "adapters seeds"]) -> NoiseCei
     """ρ* = mean r of profiles between adapters over mean r within adapters, both between different seeds.
 
     1 where adapters differ by seed noise alone, less where their profiles differ. Two adapters are compared in
-    different seeds only, as one seed's data are shared. The interval is the delete-one-seed jackknife's (t on S − 1 df; null
-    below three seeds); ρ* is null where profiles do not agree within adapters.
+    different seeds only, as one seed's data are shared. The interval is the delete-one-seed jackknife's (t on S − 1
+    df; null below three seeds); ρ* is null where profiles do not agree within adapters.
     """
     within, between = _agreement(profiles(N, D))
     rho, seeds = _ratio(within, between), D.shape[1]

@@ -68,14 +68,14 @@ def _with_interval(name: str, value: float, lo: float, hi: float, bare: bool) ->
 
 
 def ranking(tables: StudyTables) -> pd.DataFrame:
-    """One line per (model, behaviour, eval) and pair of adapters, the stronger as ``adapter``, the other as ``rival``."""
+    """One line per (model, behaviour, eval) and pair of adapters: the stronger is ``adapter``, the other ``rival``."""
     lines = tables.ranking
     ahead = (lines["difference"] > 0) | ((lines["difference"] == 0) & (lines["adapter"] < lines["rival"]))
     return _in_order(lines[ahead], [*_GROUP, "eval", "adapter", "rival"])
 
 
 def noise(tables: StudyTables) -> pd.DataFrame:
-    """Per (model, behaviour, eval): is the difference between adapters more than seed noise? Effect first, then lenses."""
+    """Is the difference between adapters more than seed noise? Per eval the full effect, then each lens and mode."""
     lines = tables.noise.assign(_profile=np.where(tables.noise["lens"] == "anchors", "", tables.noise["lens"]))
     return _in_order(lines, [*_GROUP, "eval", "_profile", "mode"]).drop(columns="_profile")
 
