@@ -49,8 +49,8 @@ def draw(data: pd.DataFrame) -> Figure:
     """Two rows of strips (drop, keep) and two columns (share, SD over seeds)."""
     adapters, components = list(dict.fromkeys(data["adapter"])), component_names(data)
     annotated = len(components) <= ANNOTATED_COMPONENTS
-    strip = (CELL_WIDTH if annotated else NARROW_CELL_WIDTH) * len(components) + 0.9
-    figure = style.blank(2 * strip + 1.2, 2 * (CELL_HEIGHT * len(adapters) + 0.35) + 1.9)
+    width = (CELL_WIDTH if annotated else NARROW_CELL_WIDTH) * len(components) + 0.9
+    figure = style.blank(2 * width + 1.2, 2 * (CELL_HEIGHT * len(adapters) + 0.35) + 1.9)
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
     spread = np.nanmax([0.1, *data["sd"]])
     scales = {"share": share_scale(data), "sd": ScalarMappable(Normalize(0, spread), "Greys")}

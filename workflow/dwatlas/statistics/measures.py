@@ -31,15 +31,20 @@ def seed_measures(seeds: pd.DataFrame, doses: pd.DataFrame) -> pd.DataFrame:
     full = (seeds["lens"] == FULL.lens) & (seeds["mode"] == FULL.mode) & (seeds["effect"] == PRIMARY_EFFECT)
     effects = seeds[full].rename(columns={"effect_nats": "value"}).assign(measure="effect")
     own = doses[doses["control"] == ""]
-    at = own[own["alpha"].abs() == 1].groupby([*KEYS, "metric", "seed"])["value"].mean()
-    base = own[own["alpha"] == 0].groupby([*KEYS, "metric", "seed"])["value"].mean()
+    accuracy, divergence = own[own["metric"] == "accuracy"], own[own["metric"] == "kl_base"]
+    loss = _mean_at(accuracy, 0) - _mean_at(accuracy, 1)
     costs = [
-        (base - at).xs("accuracy", level="metric").reset_index().assign(measure="accuracy_loss"),
-        at.xs("kl_base", level="metric").reset_index().assign(measure="kl_base"),
+        loss.reset_index().assign(measure="accuracy_loss"),
+        _mean_at(divergence, 1).reset_index().assign(measure="kl_base"),
     ]
     columns = [*KEYS, "measure", "seed", "value"]
     together = pd.concat([frame[columns] for frame in (effects, *costs) if len(frame)])
     return together.sort_values(columns[:-1], ignore_index=True)
+
+
+def _mean_at(doses: pd.DataFrame, size: float) -> pd.Series:
+    """Mean over the signs of α, at |α| = ``size``, for each of KEYS and seed."""
+    return doses[doses["alpha"].abs() == size].groupby([*KEYS, "seed"])["value"].mean()
 
 
 def measure_records(values: pd.DataFrame, headline: str) -> Iterator[dict]:
