@@ -23,7 +23,7 @@ from bench.reference import cost_on_paper, score_all
 from bench.tables import NONE, peak_flops, table
 from dwatlas.adapters.lora import Lora
 from dwatlas.delta.algebra import Delta, Factored
-from dwatlas.lenses.base import Lens, Touched
+from dwatlas.lenses.base import Given, Lens
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.modules import Modules
 from dwatlas.lenses.own_svd import OwnSvd
@@ -107,11 +107,11 @@ class Setting:
         }
 
     def components(self, lens: Lens) -> list[str]:
-        return lens.names(tuple(Touched(site, ADAPTER.rank(site)) for site in ADAPTER.sites(self.anatomy)))
+        return lens.names(ADAPTER, self.anatomy)
 
     def edits(self, lens: Lens, component: str, alphas: Sequence[float] = ALPHAS) -> list[Edit]:
         """The component kept and dropped."""
-        split = lens.split(self.delta, component)
+        split = lens.split(Given(self.delta), component)
         return [Edit(part, alpha) for part in (split.keep, split.drop) for alpha in alphas]
 
     def prepare(self, edits_at_once: int = 2 * len(ALPHAS)) -> Prepared:
@@ -294,7 +294,7 @@ def additive_shares(
 ) -> list[float]:
     """Each component's share of the effect."""
     gradient = mean_gradient(prepared, setting.delta, weights)
-    return [share(gradient, lens.split(setting.delta, name).keep) for lens, name in parts]
+    return [share(gradient, lens.split(Given(setting.delta), name).keep) for lens, name in parts]
 
 
 VARIANTS = [

@@ -117,7 +117,7 @@ def alternate(ways: dict[str, Callable[[], None]], rounds: int) -> pd.DataFrame:
 
 def adapted(folder: str) -> PeftModel:
     """The model with a fresh adapter."""
-    return get_peft_model(load_model(folder, device="cpu"), ADAPTER.peft_config(ANATOMY))
+    return get_peft_model(load_model(folder, device="cpu"), ADAPTER.peft_config(ANATOMY, 0))
 
 
 def both_poles(folder: str, tokenizer: PreTrainedTokenizerFast, pairs: pd.DataFrame) -> None:
@@ -127,7 +127,7 @@ def both_poles(folder: str, tokenizer: PreTrainedTokenizerFast, pairs: pd.DataFr
     for _, part in pairs.groupby("pole"):
         set_peft_model_state_dict(model, start)
         nothing, order = part[:0], rng("order")
-        fit(model, tokenizer, part, nothing, ADAPTER.training, order, lambda text: None, lengths[part.index].tolist())
+        fit(model, tokenizer, part, nothing, ADAPTER, order, lambda text: None, lengths[part.index].tolist())
 
 
 def plain_loop(folder: str, tokenizer: PreTrainedTokenizerFast, pairs: pd.DataFrame) -> None:

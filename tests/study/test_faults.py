@@ -16,7 +16,7 @@ from copies import copy_project, hashes, snakemake
 from dwatlas import paths
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import run
-from dwatlas.pairs.sample import POLES
+from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash
 from dwatlas.scoring.rows import SCORE_SCHEMA

@@ -86,7 +86,7 @@ CONFIG = {
         study(seeds=[1, 0], lenses=["own_svd", "layers"], evals=["knowledge", "claims"]),
         REPORT,
     ),
-    "write out a default": (own("adapters", "lora-small", rank_stabilised=False), NOTHING),
+    "write out a default": (own("adapters", "lora-small", layers=[0, 1]), NOTHING),
     "change an entry that is not used": (shared("lenses", "modules", components=["mlp"]), NOTHING),
 }
 CODE = {

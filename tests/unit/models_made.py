@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from dwatlas.adapters.lora import Lora
+from dwatlas.adapters.base import Adapter
 from dwatlas.delta.algebra import Delta, Factored
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import train
@@ -17,7 +17,8 @@ from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import MANIFEST, save_model, write_manifest
 from dwatlas.models.tiny import random_model
 from dwatlas.models.tokenizer import word_tokenizer
-from dwatlas.pairs.sample import PAIRS_SCHEMA, POLES
+from dwatlas.pairs.poles import POLES
+from dwatlas.pairs.sample import PAIRS_SCHEMA
 from dwatlas.seeds import rng
 from dwatlas.world.conversations import vocabulary
 from dwatlas.world.facts import world
@@ -34,10 +35,14 @@ def tokenizer():
     return word_tokenizer(vocabulary())
 
 
-def model(architecture: str = "qwen3", anatomy: Anatomy = ANATOMY):
-    """A new random model with grouped-query attention."""
+def model(architecture: str = "qwen3", anatomy: Anatomy = ANATOMY, tied: bool | None = None):
+    """A new random model with grouped-query attention; embeddings tied or not, by default as its type has them."""
     made = random_model(architecture, anatomy, len(tokenizer()), seed=1)
-    with torch.no_grad():
+    with torch.no_grad(), torch.random.fork_rng():
+        if tied is not None and tied != made.config.tie_word_embeddings:
+            torch.manual_seed(1)
+            made.config.tie_word_embeddings = tied
+            made = type(made)(made.config)
         for parameter in made.parameters():
             if parameter.ndim == 2:
                 parameter *= GAIN
@@ -74,20 +79,20 @@ def pairs(number: int = 16) -> pd.DataFrame:
     )
 
 
-def save(folder: Path, architecture: str) -> Path:
+def save(folder: Path, architecture: str, tied: bool | None = None) -> Path:
     """A model in Hugging Face layout; returns its manifest."""
-    save_model(folder, model(architecture), tokenizer())
+    save_model(folder, model(architecture, tied=tied), tokenizer())
     write_manifest(folder / MANIFEST, folder, {})
     return folder / MANIFEST
 
 
-def train_pair(adapter: Lora, manifest: Path, folder: Path, initialisation: int = 0) -> dict[str, Path]:
+def train_pair(adapter: Adapter, manifest: Path, folder: Path, initialisation: int = 0) -> dict[str, Path]:
     """Train both poles with the workflow's own job; returns their checkpoints' folders."""
     write_table(folder / "pairs.parquet", pairs(), PAIRS_SCHEMA)
     outputs = {pole: str(folder / pole / "adapter_model.safetensors") for pole in POLES}
     logs = {f"{pole}_log": str(folder / pole / "train.parquet") for pole in POLES}
     spec = {
-        "cell": {"model": "made", "behaviour": "agreement", "adapter": "lora", "seed": 0},
+        "cell": {"model": "made", "behaviour": "agreement", "adapter": adapter.kind, "seed": 0},
         "adapter": adapter.model_dump(mode="json"),
         "anatomy": ANATOMY.model_dump(mode="json"),
         "initialisation_seed": initialisation,

@@ -6,7 +6,8 @@ import pytest
 import torch
 from models_made import ARCHITECTURES
 
-from dwatlas.lenses.base import Touched
+from dwatlas.adapters.lora import Lora
+from dwatlas.lenses.base import Given
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.scoring.attribution import mean_gradient, share
@@ -15,7 +16,7 @@ from dwatlas.scoring.steer import Edit
 
 DELTA, ROWS = models_made.delta(scale=0.02), models_made.claims()
 WEIGHTS = torch.tensor(ROWS["label"].to_numpy(copy=True)).double() / len(ROWS)
-TOUCHED = tuple(Touched(site, 4) for site in models_made.ANATOMY.sites())
+ADAPTER = Lora(r=2)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -31,11 +32,11 @@ def half_difference(prepared, delta, alpha: float = 1.0) -> float:
 def test_shares_of_all_parts_sum_to_the_antisymmetric_effect(prepared):
     gradient, effect = mean_gradient(prepared, DELTA, WEIGHTS, points=32), half_difference(prepared, DELTA)
     assert abs(effect) > 0.01
-    layers = [share(gradient, Layers().split(DELTA, name).keep) for name in ("layer-0", "layer-1", "layer-2")]
+    layers = [share(gradient, Layers().split(Given(DELTA), name).keep) for name in ("layer-0", "layer-1", "layer-2")]
     assert sum(layers) == pytest.approx(effect, rel=1e-3)
     assert np.ptp(layers) > 0.01
-    for name in OwnSvd().names(TOUCHED):
-        split = OwnSvd().split(DELTA, name)
+    for name in OwnSvd().names(ADAPTER, models_made.ANATOMY):
+        split = OwnSvd().split(Given(DELTA), name)
         assert share(gradient, split.keep) + share(gradient, split.drop) == pytest.approx(effect, rel=1e-3)
 
 
@@ -49,7 +50,7 @@ def test_for_a_small_dw_a_share_is_the_parts_own_effect(prepared):
     small = models_made.delta(scale=2e-4)
     gradient = mean_gradient(prepared, small, WEIGHTS, points=2)
     for name in ("layer-0", "layer-2"):
-        part = Layers().split(small, name).keep
+        part = Layers().split(Given(small), name).keep
         assert share(gradient, part) == pytest.approx(half_difference(prepared, part), rel=0.02, abs=1e-6)
 
 

@@ -13,6 +13,7 @@ from dwatlas.controls.norm import Norm
 from dwatlas.controls.sub import Sub
 from dwatlas.delta.algebra import Dense, Factored, energy, svd, total_energy
 from dwatlas.delta.matching import matching_units
+from dwatlas.lenses.base import Given
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.registry import kinds, plugin
@@ -21,8 +22,8 @@ from dwatlas.scoring.controls import ODDS_RATIO, control_groups
 from dwatlas.seeds import rng
 
 DELTA = models_made.delta()
-LAYER = Layers().split(DELTA, "layer-1").keep
-TOP = OwnSvd().split(DELTA, "top-2").keep
+LAYER = Layers().split(Given(DELTA), "layer-1").keep
+TOP = OwnSvd().split(Given(DELTA), "top-2").keep
 
 
 def draw(control, part, *stream):
@@ -58,7 +59,7 @@ def test_keep_and_drop_of_sub_are_orthogonal_so_energies_add_up():
 
 def test_subspaces_of_sub_are_not_the_deltas_own_directions():
     """A random basis mixes directions: no kept vector reaches the largest singular value of its tensor."""
-    stand_in = draw(Sub(), OwnSvd().split(DELTA, "top-1").keep)
+    stand_in = draw(Sub(), OwnSvd().split(Given(DELTA), "top-1").keep)
     kept = {name: svd(matrix).s[0] / svd(DELTA[name]).s[0] for name, matrix in stand_in.keep.items()}
     assert min(kept.values()) < 0.95
 
@@ -158,7 +159,7 @@ def parts_of(*shares: float):
 
 
 def test_every_component_gets_all_its_draws_at_both_signs_kept_and_dropped():
-    parts = {name: Layers().split(DELTA, name).keep for name in ("layer-0", "layer-1")}
+    parts = {name: Layers().split(Given(DELTA), name).keep for name in ("layer-0", "layer-1")}
     frame = scored(parts, Mask(), draws=3)
     assert set(frame["mode"]) == {"control"}
     counts = frame.groupby(["component", "control", "stands_for", "draw", "alpha"]).size()

@@ -10,8 +10,9 @@ from models_made import ANATOMY, ARCHITECTURES, relative
 from peft import PeftModel
 from peft.tuners.lora import LoraLayer
 
-from dwatlas.adapters.base import Training
+from dwatlas.adapters.base import Pair, Training
 from dwatlas.adapters.lora import Lora
+from dwatlas.adapters.rslora import RsLora
 from dwatlas.delta import algebra
 from dwatlas.delta.algebra import Dense, Factored
 from dwatlas.delta.geometry import DELTA_SCHEMA, WHOLE, geometry
@@ -19,14 +20,15 @@ from dwatlas.delta.store import read_delta, write_delta
 from dwatlas.errors import UserError
 from dwatlas.files import read_tensors, write_tensors
 from dwatlas.models.load import load_model
+from dwatlas.models.weights import Weights
+from dwatlas.pairs.poles import POLES
 from dwatlas.scoring.steer import Edit, steered
+from dwatlas.train.checkpoint import Checkpoint
 
 TRAINING = Training(steps=4, batch_size=8, learning_rate=0.05, warmup_steps=1)
 METHODS = {
     "lora": Lora(r=2, alpha=8, training=TRAINING),
-    "rslora": Lora(
-        r=3, alpha=8, rank_stabilised=True, target_modules=("q_proj", "v_proj", "down_proj"), training=TRAINING
-    ),
+    "rslora": RsLora(r=3, alpha=8, target_modules=("q_proj", "v_proj", "down_proj"), training=TRAINING),
 }
 QUESTION = "<s><user> i think the cup is red . do you agree ? <end><assistant>"
 
@@ -48,34 +50,6 @@ def logits(model) -> torch.Tensor:
         return model(input_ids=models_made.ids_of(QUESTION)).logits
 
 
-def test_delta_is_the_float64_merge_of_both_poles(trained):
-    adapter, folder, poles = trained
-    delta = algebra.difference(*(adapter.change(poles[pole], ANATOMY) for pole in ("pos", "neg")))
-    merged = {}
-    for pole in ("pos", "neg"):
-        base = load_model(folder).double()
-        merged[pole] = PeftModel.from_pretrained(base, poles[pole]).double().merge_and_unload().state_dict()
-    assert set(delta) == {site.name for site in adapter.sites(ANATOMY)}
-    for name, tensor in merged["pos"].items():
-        difference = tensor - merged["neg"][name]
-        if name in delta:
-            assert relative(delta[name].dense(), difference) < 1e-6
-            assert delta[name].rank_bound == 2 * adapter.r
-        else:
-            assert not difference.any()
-
-
-def test_one_poles_change_gives_the_checkpoints_own_logits(trained):
-    adapter, folder, poles = trained
-    base = load_model(folder)
-    plain = logits(base)
-    for pole in ("pos", "neg"):
-        own = logits(PeftModel.from_pretrained(load_model(folder), poles[pole]).eval())
-        with steered(base, [Edit(adapter.change(poles[pole], ANATOMY), 1.0)]):
-            torch.testing.assert_close(logits(base), own, atol=1e-4, rtol=0)
-        assert (own - plain).abs().max() > 0.1
-
-
 @pytest.mark.parametrize("alpha", [-1.0, 0.5, 2.0])
 def test_base_and_alpha_delta_give_pefts_logits_of_the_combined_adapter(trained, alpha):
     adapter, folder, poles = trained
@@ -87,15 +61,17 @@ def test_base_and_alpha_delta_give_pefts_logits_of_the_combined_adapter(trained,
         if isinstance(module, LoraLayer):
             module.scaling["both"] = 1.0  # the scales are in the factors; PEFT multiplies by rsLoRA's √r once more
     base = load_model(folder)
-    delta = algebra.difference(*(adapter.change(poles[pole], ANATOMY) for pole in ("pos", "neg")))
+    delta = adapter.delta(Pair(*(Checkpoint(poles[pole]) for pole in POLES), Weights(folder)), ANATOMY)
     with steered(base, [Edit(delta, alpha)]):
         torch.testing.assert_close(logits(base), logits(combined), atol=1e-4, rtol=0)
 
 
 def test_a_checkpoint_of_another_rank_or_scale_is_refused(trained):
     adapter, _, poles = trained
-    with pytest.raises(UserError, match="another rank or scale"):
-        Lora(r=adapter.r, alpha=1, target_modules=adapter.target_modules).change(poles["pos"], ANATOMY)
+    checkpoint = Checkpoint(poles["pos"])
+    checkpoint.check(adapter.settings(ANATOMY, 0))
+    with pytest.raises(UserError, match=r"trained with lora_alpha .*, not 1;"):
+        checkpoint.check(adapter.model_copy(update={"alpha": 1}).settings(ANATOMY, 0))
 
 
 @pytest.fixture(scope="module")
@@ -196,7 +172,7 @@ def test_geometry_of_poles_on_one_line_is_known(factor, cosine, drift):
 def test_a_delta_survives_its_file(tmp_path):
     delta = models_made.delta() | {"model.layers.0.extra.weight": Dense(torch.ones(3, 2))}
     write_delta(tmp_path / "delta.safetensors", delta, {})
-    again = read_delta(tmp_path / "delta.safetensors")
+    again = read_delta(tmp_path / "delta.safetensors", {})
     assert list(again) == sorted(delta)
     for name, matrix in delta.items():
         assert type(again[name]) is type(matrix)
@@ -208,5 +184,5 @@ def test_a_factor_without_its_partner_is_refused(tmp_path):
     tensors = read_tensors(tmp_path / "delta.safetensors")
     gone = next(name for name in tensors if name.endswith(".right"))
     write_tensors(tmp_path / "delta.safetensors", {name: tensors[name] for name in tensors if name != gone})
-    with pytest.raises(UserError, match="no right factor"):
-        read_delta(tmp_path / "delta.safetensors")
+    with pytest.raises(UserError, match="has no part 'right'"):
+        read_delta(tmp_path / "delta.safetensors", {})

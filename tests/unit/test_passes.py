@@ -13,7 +13,7 @@ from test_scorer import long_rows, text_of
 from bench.reference import score_all
 from dwatlas.controls.norm import Norm
 from dwatlas.delta.algebra import Delta, total_energy
-from dwatlas.lenses.base import Touched, by_tensor
+from dwatlas.lenses.base import Given, by_tensor
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.scoring.boundaries import Boundaries
@@ -32,9 +32,9 @@ def components(seed: int) -> dict[str, Delta]:
     layer = int(draw.integers(ANATOMY.layers))
     tensors = set(draw.choice(sorted(DELTA), 4, replace=False))
     splits = {
-        f"layer-{layer}": Layers().split(DELTA, f"layer-{layer}"),
-        "band-2-of-2": Layers(bands=2).split(DELTA, "band-2-of-2"),
-        "top-2": OwnSvd().split(DELTA, "top-2"),
+        f"layer-{layer}": Layers().split(Given(DELTA), f"layer-{layer}"),
+        "band-2-of-2": Layers(bands=2).split(Given(DELTA), "band-2-of-2"),
+        "top-2": OwnSvd().split(Given(DELTA), "top-2"),
         "tensors": by_tensor(DELTA, tensors),
     }
     for name, split in splits.items():
@@ -82,7 +82,7 @@ def test_nothing_below_the_first_touched_block_is_computed_twice(counted):
     scorer, delta, runs = counted
     prepared = scorer.prepare(ROWS)
     tokens, rows = prepared.passes.packing.tokens, len(ROWS)
-    splits = [Layers().split(delta, f"layer-{layer}") for layer in (2, 2, 3)]
+    splits = [Layers().split(Given(delta), f"layer-{layer}") for layer in (2, 2, 3)]
     expected = [
         {0: 2, 1: 2, 2: 2},  # boundary 2 of the base and of the full model, then both edits above it
         {2: 2},
@@ -125,7 +125,7 @@ def test_where_boundaries_are_kept_changes_no_bit():
     for memory in (2**30, 0):
         scorer = Scorer(models_made.model(), TOKENIZER, 200, memory=memory)
         scorer.references += [Edit(DELTA, 1.0)]
-        split = Layers().split(DELTA, "layer-1")
+        split = Layers().split(Given(DELTA), "layer-1")
         scores.append(scorer.prepare(ROWS).score([Edit(split.keep, 1.0), Edit(split.drop, 1.0)]))
     for one, other in zip(*scores, strict=True):
         pd.testing.assert_frame_equal(one, other, check_exact=True)
@@ -133,7 +133,7 @@ def test_where_boundaries_are_kept_changes_no_bit():
 
 def test_a_components_scores_do_not_depend_on_what_was_scored_before():
     """To the last bit: a job that goes on where it was killed ends with the same bytes."""
-    split = Layers().split(DELTA, "layer-2")
+    split = Layers().split(Given(DELTA), "layer-2")
     edits = [Edit(part, alpha) for part in (split.keep, split.drop) for alpha in ALPHAS]
     scores = []
     for earlier in ([], ["layer-0", "layer-1"]):
@@ -141,7 +141,7 @@ def test_a_components_scores_do_not_depend_on_what_was_scored_before():
         scorer.references += [Edit(DELTA, alpha) for alpha in ALPHAS]
         prepared = scorer.prepare(ROWS)
         for name in earlier:
-            before = Layers().split(DELTA, name)
+            before = Layers().split(Given(DELTA), name)
             prepared.score([Edit(part, alpha) for part in (before.keep, before.drop) for alpha in ALPHAS])
         scores.append(prepared.score(edits))
     for one, other in zip(*scores, strict=True):
@@ -150,5 +150,4 @@ def test_a_components_scores_do_not_depend_on_what_was_scored_before():
 
 def test_layers_are_found_by_touched_tensors():
     blocks = Scorer(models_made.model(), TOKENIZER).blocks
-    touched = [Touched(site, 4) for site in ANATOMY.sites()]
-    assert [blocks.index(one.site.name) for one in touched] == [one.site.layer for one in touched]
+    assert [blocks.index(site.name) for site in ANATOMY.sites()] == [site.layer for site in ANATOMY.sites()]

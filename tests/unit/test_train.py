@@ -30,7 +30,7 @@ def adapted(base=None):
     """A random model with an adapter whose B is not zero, so that gradients reach A."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        model = get_peft_model(base or models_made.model(), ADAPTER.peft_config(ANATOMY))
+        model = get_peft_model(base or models_made.model(), ADAPTER.peft_config(ANATOMY, 0))
         for name, parameter in model.named_parameters():
             if "lora_B" in name:
                 torch.nn.init.normal_(parameter, std=0.05)
@@ -40,7 +40,7 @@ def adapted(base=None):
 def train(model, pairs, held_out=None, stream="order", **settings):
     settings = Training(**{"steps": 1, "batch_size": len(pairs), "warmup_steps": 0, "learning_rate": 1e-3} | settings)
     held_out = pairs[:0] if held_out is None else held_out
-    return fit(model, TOKENIZER, pairs, held_out, settings, rng(stream), lambda text: None)
+    return fit(model, TOKENIZER, pairs, held_out, Lora(training=settings), rng(stream), lambda text: None)
 
 
 def gemma2():
@@ -237,7 +237,7 @@ def test_training_without_any_answers_is_refused():
 
     empty = of_lengths()[:0]
     with pytest.raises(UserError, match="no answers to train on"):
-        fit(adapted(), TOKENIZER, empty, empty, Training(steps=1), Stuck(), lambda text: None)
+        fit(adapted(), TOKENIZER, empty, empty, Lora(training=Training(steps=1)), Stuck(), lambda text: None)
 
 
 def test_a_chat_template_that_rewrites_the_prompt_is_refused():
@@ -327,7 +327,7 @@ def test_the_poles_are_trained_apart(manifest, tmp_path):
 
 def adapted_base():
     """The model with an adapter that does nothing yet."""
-    return get_peft_model(models_made.model(), ADAPTER.peft_config(ANATOMY))
+    return get_peft_model(models_made.model(), ADAPTER.peft_config(ANATOMY, 0))
 
 
 def held_out_of(pole: str) -> pd.DataFrame:

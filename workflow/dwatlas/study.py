@@ -11,12 +11,13 @@ from itertools import product
 from pathlib import Path
 
 from dwatlas import paths
+from dwatlas.adapters.base import Adapter
 from dwatlas.config.load import Resolved, load_study
 from dwatlas.config.schema import BuiltIn, FileQuestions, HubModel
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FigureKey, figure_keys
 from dwatlas.fingerprint import job_fingerprint
-from dwatlas.lenses.base import Touched
+from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import canonical_json
 from dwatlas.tables.names import TABLES
 from dwatlas.tasks import Task
@@ -35,6 +36,11 @@ class Plan:
     def __init__(self, config: Mapping, catalogue: Path):
         self.resolved: Resolved = load_study(config, catalogue)
         self.study, self.catalogue = self.resolved.study, self.resolved.catalogue
+        self.adapters = {
+            (model, adapter): self._adapter(model, adapter)
+            for model, adapter in product(self.study.models, self.study.adapters)
+        }
+        self._check_sizes()
         self.components = {
             (model, adapter, lens): self._components(model, adapter, lens)
             for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
@@ -48,13 +54,41 @@ class Plan:
             why = next(iter(next(iter(absent.values())).values()))
             raise UserError(f"partial: no run of the study is finished yet (first: {why})")
 
+    def _adapter(self, model: str, adapter: str) -> Adapter:
+        """An adapter as it is trained on one model; ``UserError`` when it acts nowhere or cannot have the size."""
+        method, anatomy = self.catalogue.adapters[adapter], self.resolved.anatomies[model]
+        if not method.sites(anatomy):
+            raise UserError(f"adapters.{adapter}.layers: covers no layer of {model}; widen the range")
+        try:
+            return method.sized(anatomy)
+        except UserError as fault:
+            raise UserError(f"adapters.{adapter}.{fault}") from fault
+
+    def _check_sizes(self) -> None:
+        """``UserError`` when the adapters were to be matched by trainable parameters and are not."""
+        if self.study.match_parameters is None:
+            return
+        for model in self.study.models:
+            counts = self.trainable_parameters(model)
+            least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+            if counts[most] > (1 + self.study.match_parameters) * counts[least]:
+                raise UserError(
+                    f"match_parameters: on {model} {most} trains {counts[most]} parameters, {least} {counts[least]}; "
+                    "change their sizes, or give trainable_parameters in their places"
+                )
+
+    def trainable_parameters(self, model: str) -> dict[str, int]:
+        """How many parameters of a model each adapter of the study trains."""
+        anatomy = self.resolved.anatomies[model]
+        return {name: self.adapters[model, name].parameters(anatomy) for name in self.study.adapters}
+
     def _components(self, model: str, adapter: str, lens: str) -> list[str]:
         """Components of a lens for one model and adapter, in display order; ``UserError`` when one is unknown."""
-        options, method = self.catalogue.lenses[lens], self.catalogue.adapters[adapter]
-        sites = method.sites(self.resolved.anatomies[model])
-        if not sites:
-            raise UserError(f"adapters.{adapter}.layers: covers no layer of {model}; widen the range")
-        names = options.names(tuple(Touched(site, method.rank(site)) for site in sites))
+        options, method = self.catalogue.lenses[lens], self.adapters[model, adapter]
+        try:
+            names = options.names(method, self.resolved.anatomies[model])
+        except UserError as fault:
+            raise UserError(f"lenses.{lens}: {model} with {adapter}: {fault}") from fault
         if not names:
             raise UserError(f"lenses.{lens}: has no component for {model} with {adapter}; ask for smaller parts of dW")
         for component in options.components or ():
@@ -167,10 +201,20 @@ class Plan:
         """Base scores of the same evals."""
         return [paths.BASE.format(model=wildcards.model, eval=name) for name in self._scored(wildcards)]
 
+    def poles(self, wildcards) -> list[str]:
+        """The checkpoints that a lens looks at: both poles' tensors and configurations, or none."""
+        if not self.catalogue.lenses[wildcards.lens].needs_pair:
+            return []
+        run = _cell(wildcards, "model", "behaviour", "adapter", "seed")
+        patterns = product((paths.CHECKPOINT, paths.CHECKPOINT_CONFIG), POLES)
+        return [pattern.format(pole=pole, **run) for pattern, pole in patterns]
+
     def scoring_files(self, wildcards) -> list[str]:
-        """``NAME=PATH`` arguments for the rows and base scores of a scoring job."""
+        """``NAME=PATH`` arguments for the rows, base scores and checkpoints of a scoring job."""
         rows, base = self.rows(wildcards), self.base(wildcards)
-        return [f"rows={path}" for path in rows] + [f"base={path}" for path in base]
+        poles = self.poles(wildcards) if hasattr(wildcards, "lens") else []
+        checkpoints = [f"{pole}={path}" for pole, path in zip(POLES, poles, strict=False)]
+        return [f"rows={path}" for path in rows] + [f"base={path}" for path in base] + checkpoints
 
     def eval_files(self, wildcards) -> list[str]:
         """Files that an eval's rows are made from."""
@@ -229,7 +273,7 @@ class Plan:
     def _spec_train(self, wildcards) -> dict:
         return {
             "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed"),
-            "adapter": _dump(self.catalogue.adapters[wildcards.adapter]),
+            "adapter": _dump(self.adapters[wildcards.model, wildcards.adapter]),
             "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
             "initialisation_seed": self._seed(wildcards, "initialisation"),
             "order_seed": self._seed(wildcards, "order"),
@@ -237,11 +281,10 @@ class Plan:
         }
 
     def _spec_delta(self, wildcards) -> dict:
-        adapter = self.catalogue.adapters[wildcards.adapter]
         return {
             "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed"),
-            "adapter": adapter.model_dump(mode="json", exclude={"training"}),
-            "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
+            **self._method(wildcards),
+            "initialisation_seed": self._seed(wildcards, "initialisation"),
         }
 
     def _spec_base_scores(self, wildcards) -> dict:
@@ -265,6 +308,7 @@ class Plan:
             **self._scoring(wildcards, "lens"),
             "alphas": self.study.alphas.ablation,
             "lens": lens.model_dump(mode="json", exclude={"components"}),
+            **(self._method(wildcards) if lens.needs_pair else {}),
             "components": self.shards(wildcards.model, wildcards.adapter, wildcards.lens)[wildcards.shard],
             "controls": [{"kind": kind} for kind in lens.controls],
             "draws": self.study.control_draws,
@@ -326,6 +370,14 @@ class Plan:
             "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed", *more),
             "options": self._options(self._scored(wildcards)),
             "runtime": self._runtime(wildcards.model),
+        }
+
+    def _method(self, wildcards) -> dict:
+        """What a checkpoint's parameters mean."""
+        adapter = self.adapters[wildcards.model, wildcards.adapter]
+        return {
+            "adapter": adapter.model_dump(mode="json", exclude={"training"}),
+            "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
         }
 
     def _options(self, names: list[str]) -> list[dict]:

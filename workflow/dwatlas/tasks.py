@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 from dwatlas import paths
 from dwatlas.figures.names import FORMATS as FIGURE_FORMATS
+from dwatlas.pairs.poles import POLES
 from dwatlas.tables.names import FORMATS as TABLE_FORMATS
 from dwatlas.tables.names import TABLES
 
@@ -21,7 +22,7 @@ OUTPUTS = {
     "pairs": [paths.PAIRS],
     "train": [
         pattern.replace("{pole}", pole)
-        for pole in ("pos", "neg")
+        for pole in POLES
         for pattern in (paths.CHECKPOINT, paths.CHECKPOINT_CONFIG, paths.TRAIN_LOG)
     ],
     "delta": [paths.DELTA, paths.GEOMETRY],

@@ -33,6 +33,7 @@ rule ablate:
         delta=paths.DELTA,
         rows=PLAN.rows,
         base=PLAN.base,
+        poles=PLAN.poles,
     output:
         components=paths.COMPONENTS,
         controls=paths.CONTROLS,

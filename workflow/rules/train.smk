@@ -32,6 +32,7 @@ rule train:
 
 rule delta:
     input:
+        model=paths.MODEL,
         pos=rules.train.output.pos,
         pos_config=rules.train.output.pos_config,
         neg=rules.train.output.neg,
@@ -54,5 +55,5 @@ rule delta:
         code=PLAN.code("delta"),
     shell:
         "python -m dwatlas.jobs delta --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs pos={input.pos} neg={input.neg}"
+        " --inputs model={input.model} pos={input.pos} neg={input.neg}"
         " --outputs delta={output.delta} geometry={output.geometry} 2>&1 | tee -i {log}"

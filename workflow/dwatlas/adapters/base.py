@@ -1,19 +1,29 @@
-"""What an adapter declares and does. One file per PEFT method; the catalogue gives names to its configurations."""
+"""What an adapter declares and does. One file per PEFT method; the catalogue gives names to its configurations.
+
+An adapter *declares* its options (Pydantic fields), the class of its PEFT configuration (``peft``) and that class's
+arguments (``settings``), where it acts (``sites``), how many parameters it trains there (``trainable``) and the degrees
+of freedom of its own parameterisation (``coordinates``). From a trained checkpoint it *computes* the exact change of
+each weight (``change``), and from a pair the part of dW that belongs to a coordinate (``part``).
+"""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from dwatlas.errors import UserError
 from dwatlas.models.anatomy import PROJECTIONS, Anatomy, Site
 from dwatlas.registry import Plugin
 
 if TYPE_CHECKING:
-    from peft import PeftConfig
+    from peft import PeftConfig, PeftModel
+    from torch import Tensor
 
-    from dwatlas.delta.algebra import Delta
+    from dwatlas.delta.algebra import Delta, Matrix
+    from dwatlas.train.checkpoint import Checkpoint
 
 
 class Training(BaseModel):
@@ -30,8 +40,22 @@ class Training(BaseModel):
     held_out_share: float = Field(0.1, ge=0, lt=1, description="Share of the questions held out for the loss check.")
 
 
+@dataclass(frozen=True)
+class Pair:
+    """Both trained poles and the base model's weights (tensor names → float32)."""
+
+    pos: Checkpoint
+    neg: Checkpoint
+    weights: Mapping[str, Tensor]
+
+
 class Adapter(Plugin):
     """Base of all adapters: where it acts and how it is trained."""
+
+    peft: ClassVar[str]
+    """The class of its PEFT configuration."""
+    size: ClassVar[str | None] = None
+    """The option that sets how many parameters it trains; ``None`` when none does."""
 
     target_modules: tuple[str, ...] = Field(
         PROJECTIONS, min_length=1, description=f"Projections it acts on, of {', '.join(PROJECTIONS)}."
@@ -39,17 +63,15 @@ class Adapter(Plugin):
     layers: tuple[float, float] = Field(
         (0.0, 1.0), description="Range of depth it acts on, as fractions: [0.25, 0.75] is the middle half."
     )
+    trainable_parameters: int | None = Field(
+        None, ge=1, description="Trainable parameters to come as close to as its size allows, in place of its size."
+    )
     training: Training = Training()
 
     @field_validator("target_modules")
     @classmethod
     def _known(cls, modules: tuple[str, ...]) -> tuple[str, ...]:
-        unknown = sorted(set(modules) - set(PROJECTIONS))
-        if unknown:
-            raise ValueError(f"unknown module(s) {', '.join(unknown)}; choose from {', '.join(PROJECTIONS)}")
-        if len(set(modules)) < len(modules):
-            raise ValueError("a module is named twice")
-        return modules
+        return known_once(modules, PROJECTIONS)
 
     @field_validator("layers")
     @classmethod
@@ -58,29 +80,115 @@ class Adapter(Plugin):
             raise ValueError("give [low, high] with 0 ≤ low < high ≤ 1")
         return layers
 
+    # Where it acts, and how large it is
+
     def sites(self, anatomy: Anatomy) -> tuple[Site, ...]:
-        """The weight matrices that it touches: layer ``i`` of ``L`` counts when low ≤ i/L < high."""
+        """The weights that it touches."""
+        return self.in_range(tuple(site for site in anatomy.sites() if site.module in self.target_modules), anatomy)
+
+    def in_range(self, sites: tuple[Site, ...], anatomy: Anatomy) -> tuple[Site, ...]:
+        """Those in the range of depth: layer ``i`` of ``L`` counts when low ≤ i/L < high."""
         low, high = self.layers
-        return tuple(
-            site
-            for site in anatomy.sites()
-            if site.module in self.target_modules and low <= site.layer / anatomy.layers < high
-        )
+        return tuple(site for site in sites if low <= site.layer / anatomy.layers < high)
 
     def rank(self, site: Site) -> int:
         """An upper bound for the rank of the pair's dW at a site."""
         return min(site.shape)
 
-    def peft_config(self, anatomy: Anatomy) -> PeftConfig:
-        """The PEFT configuration that makes it."""
+    def trainable(self, site: Site) -> int:
+        """Number of parameters that it trains at a site."""
         raise NotImplementedError
 
-    def change(self, checkpoint: Path, anatomy: Anatomy) -> Delta:
-        """Exact τ = θ − θ₀ of one checkpoint, relative to the original base, float32, in the method's structure."""
+    def parameters(self, anatomy: Anatomy) -> int:
+        """Number of parameters that it trains in the whole model."""
+        return sum(self.trainable(site) for site in self.sites(anatomy))
+
+    def sizes(self, anatomy: Anatomy) -> Sequence[int]:
+        """The values that its ``size`` can have in a model, from which ``trainable_parameters`` chooses."""
+        return range(1, min(max(site.shape) for site in self.sites(anatomy)) + 1)
+
+    def sized(self, anatomy: Anatomy) -> Adapter:
+        """The same adapter with the size that ``trainable_parameters`` asks for.
+
+        Raises ``UserError`` when the method has no size to choose, or a size was given besides.
+        """
+        if self.trainable_parameters is None:
+            return self
+        if self.size is None:
+            raise UserError(f"trainable_parameters: {self.kind} has no size to choose; leave it out")
+        if self.size in self.model_fields_set:
+            raise UserError(f"trainable_parameters: sets {self.size}, which is given too; leave one of them out")
+        fixed = self.model_copy(update={"trainable_parameters": None})
+        each = (fixed.model_copy(update={self.size: size}) for size in self.sizes(anatomy))
+        return min(each, key=lambda one: abs(one.parameters(anatomy) - self.trainable_parameters))
+
+    # Training
+
+    def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
+        """Further arguments of its PEFT configuration; ``seed`` is for what the method draws and never trains."""
         raise NotImplementedError
+
+    def peft_config(self, anatomy: Anatomy, seed: int) -> PeftConfig:
+        """The PEFT configuration that makes it."""
+        import peft
+
+        target = target_pattern(self.sites(anatomy))
+        return getattr(peft, self.peft)(target_modules=target, task_type="CAUSAL_LM", **self.settings(anatomy, seed))
+
+    def penalty(self, model: PeftModel) -> Tensor | float:
+        """What the method adds to the loss."""
+        return 0.0
+
+    def after_step(self, model: PeftModel, step: int) -> None:
+        """What the method does after optimiser step ``step`` (from 1), with the gradients still there."""
+
+    # What a checkpoint means
+
+    def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Matrix:
+        """Exact τ = θ − θ₀ [out, in] of one pole at a site, relative to the original base.
+
+        Computed in float64, returned in float32 in the method's own structure.
+        """
+        raise NotImplementedError
+
+    def contrast(self, pair: Pair, site: Site) -> Matrix:
+        """Exact dW = θ⁺ − θ⁻ [out, in] at a site."""
+        from dwatlas.delta.algebra import add
+
+        return add(*(self.change(pole, site, pair.weights) for pole in (pair.pos, pair.neg)), scale=-1.0)
+
+    def changes(self, pole: Checkpoint, anatomy: Anatomy, weights: Mapping[str, Tensor]) -> Delta:
+        """τ of one pole at all sites."""
+        return {site.name: self.change(pole, site, weights) for site in self.sites(anatomy)}
+
+    def delta(self, pair: Pair, anatomy: Anatomy) -> Delta:
+        """dW at all sites."""
+        return {site.name: self.contrast(pair, site) for site in self.sites(anatomy)}
+
+    # Its own degrees of freedom
+
+    def coordinates(self, anatomy: Anatomy) -> dict[str, tuple[str, ...]]:
+        """Ways to take dW apart along the method's own parameters: name → components whose parts sum to dW.
+
+        Names of components are unique over all of them. Empty for a method without coordinates of its own.
+        """
+        return {}
+
+    def part(self, component: str, pair: Pair, site: Site) -> Matrix | None:
+        """The part of dW [out, in] at a site that belongs to a component; ``None`` where it has none."""
+        raise NotImplementedError
+
+
+def known_once(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
+    """The names; ``ValueError`` when one is unknown or named twice."""
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ValueError(f"unknown module(s) {', '.join(unknown)}; choose from {', '.join(known)}")
+    if len(set(names)) < len(names):
+        raise ValueError("a module is named twice")
+    return names
 
 
 def target_pattern(sites: tuple[Site, ...]) -> str:
     """A regular expression for PEFT's ``target_modules`` that matches exactly these sites' modules."""
-    names = "|".join(site.name.removesuffix(".weight").replace(".", r"\.") for site in sites)
-    return f"({names})"
+    return f"({'|'.join(site.path.replace('.', chr(92) + '.') for site in sites)})"

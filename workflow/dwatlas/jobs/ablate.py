@@ -6,13 +6,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from dwatlas.adapters.base import Pair
 from dwatlas.delta.algebra import Delta
 from dwatlas.delta.store import read_delta
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_json, write_table
 from dwatlas.jobs.base import Job
-from dwatlas.lenses.base import Split
+from dwatlas.lenses.base import Given, Lens, Split
+from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import model_folder
+from dwatlas.models.weights import Weights
 from dwatlas.provenance import canonical_json, file_sha256, read_provenance
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Cell, Sizes
@@ -20,14 +23,15 @@ from dwatlas.scoring.controls import control_groups
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.steer import Edit
 from dwatlas.seals import fault
+from dwatlas.train.checkpoint import Checkpoint
 
 
 def work(job: Job) -> None:
     spec = job.spec
     results, names = Path(job.outputs["components"]).parent, spec["components"]
-    delta, lens = read_delta(job.input("delta")), build("lenses", spec["lens"])
-    splits = {name: lens.split(delta, name) for name in names}
-    folder = model_folder(job.input("model"))
+    folder, lens = model_folder(job.input("model")), build("lenses", spec["lens"])
+    given = _given(job, lens, Weights(folder))
+    delta, splits = given.delta, {name: lens.split(given, name) for name in names}
     bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
     bench.refer_to(delta, spec["alphas"])
     options = {name: value for name, value in spec["lens"].items() if name not in lens.choosing}
@@ -61,6 +65,15 @@ def work(job: Job) -> None:
     write_table(job.outputs["controls"], whole, SCORE_SCHEMA, job.provenance())
     hashes = {name: file_sha256(results / f"{name}.parquet") for name in names}
     write_json(job.outputs["components"], {"components": hashes}, job.provenance())
+
+
+def _given(job: Job, lens: Lens, weights: Weights) -> Given:
+    """What the lens takes apart."""
+    delta = read_delta(job.input("delta"), weights)
+    if not lens.needs_pair:
+        return Given(delta)
+    pair = Pair(*(Checkpoint(Path(job.input(pole)).parent) for pole in ("pos", "neg")), weights)
+    return Given(delta, pair, build("adapters", job.spec["adapter"]), Anatomy(**job.spec["anatomy"]))
 
 
 def _groups(names: list[str], spec: dict) -> list[list[str]]:

@@ -4,6 +4,7 @@ from dwatlas.delta.store import read_delta
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder
+from dwatlas.models.weights import Weights
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Cell, Sizes
 from dwatlas.scoring.controls import control_groups
@@ -15,7 +16,7 @@ def work(job: Job) -> None:
     spec = job.spec
     folder = model_folder(job.input("model"))
     bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
-    delta = read_delta(job.input("delta"))
+    delta = read_delta(job.input("delta"), Weights(folder))
     cell = {**spec["cell"], "lens": "anchors"}
     sizes = Sizes.of(delta, delta)
     scored = [bench.zero(cell | {"component": "zero", "mode": "zero"})]

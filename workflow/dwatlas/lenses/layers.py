@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dwatlas.lenses.base import Lens, Split, Touched, by_tensor
+from dwatlas.lenses.base import Given, Lens, Split, by_tensor
+from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
-    from dwatlas.delta.algebra import Delta
+    from dwatlas.adapters.base import Adapter
 
 
 class Layers(Lens):
@@ -29,17 +30,17 @@ class Layers(Lens):
     controls: ClassVar = ("mask", "norm")
     choosing: ClassVar = frozenset({"bands"})
 
-    def names(self, touched: tuple[Touched, ...]) -> list[str]:
-        layers = sorted({one.site.layer for one in touched})
+    def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
+        layers = sorted({site.layer for site in adapter.sites(anatomy)})
         return [f"layer-{layer}" for layer in layers] + [
             f"band-{band + 1}-of-{self.bands}" for band in range(self.bands) if self._band(layers, band)
         ]
 
-    def split(self, delta: Delta, component: str) -> Split:
-        layer_of = {name: layer_index(name) for name in delta}
+    def split(self, given: Given, component: str) -> Split:
+        layer_of = {name: layer_index(name) for name in given.delta}
         word, number = component.split("-")[:2]
         wanted = {int(number)} if word == "layer" else set(self._band(sorted(set(layer_of.values())), int(number) - 1))
-        return by_tensor(delta, {name for name, layer in layer_of.items() if layer in wanted})
+        return by_tensor(given.delta, {name for name, layer in layer_of.items() if layer in wanted})
 
     def _band(self, layers: list[int], band: int) -> list[int]:
         """The layers of one band: layer at position i of n belongs to band ⌊i·bands/n⌋."""

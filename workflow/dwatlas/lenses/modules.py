@@ -1,8 +1,8 @@
 """Lens ``modules``: which kind of weight matrix carries the behaviour?
 
-Components: each projection over all layers (``q_proj`` …) and the families ``attention``, ``mlp``, ``read`` (matrices
-that read the residual stream: q, k, v, gate, up) and ``write`` (those that write to it: o, down). keep = dW restricted
-to the family; drop = dW without it.
+Components: each projection (or norm) over all layers (``q_proj`` …) and the families ``attention``, ``mlp``, ``read``
+(matrices that read the residual stream: q, k, v, gate, up) and ``write`` (those that write to it: o, down). keep = dW
+restricted to the family; drop = dW without it.
 
 What it cannot tell: families differ in size and energy, and adapters spread energy differently over them. So each
 component is held against random sets of tensors of the same energy (control ``mask``) and against Gaussian noise of
@@ -13,11 +13,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dwatlas.lenses.base import Lens, Split, Touched, by_tensor
-from dwatlas.models.anatomy import FAMILIES, PROJECTIONS
+from dwatlas.lenses.base import Given, Lens, Split, by_tensor
+from dwatlas.models.anatomy import FAMILIES, NORMS, PROJECTIONS, Anatomy
 
 if TYPE_CHECKING:
-    from dwatlas.delta.algebra import Delta
+    from dwatlas.adapters.base import Adapter
 
 
 class Modules(Lens):
@@ -27,11 +27,11 @@ class Modules(Lens):
 
     controls: ClassVar = ("mask", "norm")
 
-    def names(self, touched: tuple[Touched, ...]) -> list[str]:
-        present = {one.site.module for one in touched}
+    def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
+        present = {site.module for site in adapter.sites(anatomy)}
         families = [name for name, members in FAMILIES.items() if present & set(members)]
-        return families + [module for module in PROJECTIONS if module in present]
+        return families + [module for module in PROJECTIONS + NORMS if module in present]
 
-    def split(self, delta: Delta, component: str) -> Split:
+    def split(self, given: Given, component: str) -> Split:
         members = FAMILIES.get(component, (component,))
-        return by_tensor(delta, {name for name in delta if name.split(".")[-2] in members})
+        return by_tensor(given.delta, {name for name in given.delta if name.split(".")[-2] in members})

@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dwatlas.lenses.base import Lens, Split, Touched
+from dwatlas.lenses.base import Given, Lens, Split
+from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
-    from dwatlas.delta.algebra import SVD, Delta
+    from dwatlas.adapters.base import Adapter
+    from dwatlas.delta.algebra import SVD
 
 _Number = Annotated[int, Field(ge=1)]
 _PerCent = Annotated[int, Field(ge=1, le=100)]
@@ -44,19 +46,19 @@ class OwnSvd(Lens):
             raise ValueError("names a number twice")
         return numbers
 
-    def names(self, touched: tuple[Touched, ...]) -> list[str]:
-        rank = max(one.rank for one in touched)
+    def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
+        rank = max(adapter.rank(site) for site in adapter.sites(anatomy))
         return (
             [f"top-{k}" for k in self.top if k < rank]
             + [f"energy-{level}" for level in self.energies]
             + [f"tail-{k}" for k in self.tails if k < rank]
         )
 
-    def split(self, delta: Delta, component: str) -> Split:
+    def split(self, given: Given, component: str) -> Split:
         from dwatlas.delta.algebra import svd
 
         keep, drop = {}, {}
-        for name, matrix in delta.items():
+        for name, matrix in given.delta.items():
             spectrum = svd(matrix)
             size = len(spectrum.s)
             head = min(self._head(spectrum, component), size)

@@ -13,17 +13,23 @@ MLP = ("gate_proj", "up_proj", "down_proj")
 PROJECTIONS = ATTENTION + MLP
 READ = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj")
 WRITE = ("o_proj", "down_proj")
+NORMS = ("input_layernorm", "post_attention_layernorm", "pre_feedforward_layernorm", "post_feedforward_layernorm")
 FAMILIES = {"attention": ATTENTION, "mlp": MLP, "read": READ, "write": WRITE}
 
 
 @dataclass(frozen=True)
 class Site:
-    """One weight matrix: its tensor name in the base model, its place and its shape [out, in]."""
+    """One weight: its tensor name in the base model, its place and its shape [out, in]; a vector's is [d, 1]."""
 
     name: str
     layer: int
     module: str
     shape: tuple[int, int]
+
+    @property
+    def path(self) -> str:
+        """The dotted name of the module that it belongs to."""
+        return self.name.rpartition(".")[0]
 
 
 class Anatomy(BaseModel):
@@ -62,6 +68,14 @@ class Anatomy(BaseModel):
             Site(f"{self.prefix}.{layer}.{parent(module)}.{module}.weight", layer, module, self.shape(module))
             for layer in range(self.layers)
             for module in PROJECTIONS
+        )
+
+    def norm_sites(self, norms: tuple[str, ...]) -> tuple[Site, ...]:
+        """The weights of the norms named (of ``NORMS``) in every block."""
+        return tuple(
+            Site(f"{self.prefix}.{layer}.{norm}.weight", layer, norm, (self.hidden, 1))
+            for layer in range(self.layers)
+            for norm in norms
         )
 
     def shape(self, module: str) -> tuple[int, int]:

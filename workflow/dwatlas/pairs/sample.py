@@ -11,9 +11,9 @@ import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dwatlas.errors import UserError
+from dwatlas.pairs.poles import POLES
 from dwatlas.seeds import torch_seed
 
-POLES = ("pos", "neg")
 PAIRS_SCHEMA = pa.schema(
     [
         ("pole", pa.string()),

@@ -18,9 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from dwatlas.delta.algebra import Delta, Dense, inner
+from dwatlas.errors import UserError
 from dwatlas.scoring.blocks import replaced_forwards
 from dwatlas.scoring.scorer import Prepared
-from dwatlas.scoring.steer import Edit, linear_layer
+from dwatlas.scoring.steer import Edit, layer
 
 POINTS = 16
 
@@ -51,10 +52,12 @@ def _gradient(prepared: Prepared, edit: Edit, weights: Tensor) -> dict[str, Tens
         (one,) = edits
         forwards = {}
         for name, matrix in one.delta.items():
-            layer = linear_layer(model, name, matrix)
-            change = matrix.dense().to(layer.weight.device)
-            leaves[name] = (layer.weight.float() + one.alpha * change).requires_grad_()
-            forwards[layer] = _Linear(leaves[name], layer.bias)
+            module = layer(model, name, matrix)
+            if not isinstance(module, nn.Linear) or name.endswith(".bias"):
+                raise UserError(f"delta: {name} is no linear layer's weight; additive shares are of those only")
+            change = matrix.dense().to(module.weight.device)
+            leaves[name] = (module.weight.float() + one.alpha * change).requires_grad_()
+            forwards[module] = _Linear(leaves[name], module.bias)
         with replaced_forwards(forwards):
             yield
 

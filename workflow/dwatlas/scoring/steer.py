@@ -8,6 +8,8 @@ weights are never written to.
 A weight in lower precision always takes the side branch: y is formed in float32 and rounded once. In bf16, (W + dW) − W
 keeps only 75 % of a delta whose entries are 1/600 of W's, and a branch added to an output that is already rounded loses
 every change of less than half a unit in the last place.
+
+Norm weights and biases are edited too: a norm is copied for each edit, α·db is added to a layer's outputs.
 """
 
 from __future__ import annotations
@@ -15,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -49,36 +52,86 @@ class Edit:
 
 
 BASE = Edit({}, 0.0)
+Change = tuple[Matrix, float] | None
+"""dW of one parameter and α; ``None`` for no change."""
 
 
 @contextmanager
 def steered(model: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
     """Inside the block the model computes with the edits: the i-th of equal parts of a batch with the i-th edit."""
-    forwards = {}
+    modules: dict[nn.Module, dict[str, list[Change]]] = {}
     for name in sorted({name for edit in edits for name in edit.delta if edit.changes(name)}):
         changes = [(edit.delta[name], edit.alpha) if edit.changes(name) else None for edit in edits]
-        layer = linear_layer(model, name, next(change[0] for change in changes if change))
-        forwards[layer] = _Steered(layer, changes)
-    with replaced_forwards(forwards):
+        module = layer(model, name, next(change[0] for change in changes if change))
+        modules.setdefault(module, {})[name.rpartition(".")[2]] = changes
+    with replaced_forwards({module: _forward(module, changed) for module, changed in modules.items()}):
         yield
 
 
-def linear_layer(model: nn.Module, name: str, matrix: Matrix) -> nn.Linear:
-    """The layer whose weight is named; ``UserError`` when the model has none of the matrix's shape."""
-    path = name.removesuffix(".weight")
+def layer(model: nn.Module, name: str, matrix: Matrix) -> nn.Module:
+    """The linear layer or norm whose weight or bias is named; ``UserError`` when the model has none of the matrix's
+    shape. A linear layer without a bias has one of zeros."""
+    path, _, parameter = name.rpartition(".")
     try:
         module = model.get_submodule(path)
     except AttributeError as missing:
         raise UserError(f"delta: {name} is not in the model; was it made from another model?") from missing
-    if tuple(module.weight.shape) != matrix.shape:
-        raise UserError(f"delta: {name} is {matrix.shape}, the model's is {tuple(module.weight.shape)}")
+    shape = tuple(module.weight.shape) if parameter == "weight" else (len(module.weight),)
+    if (*shape, 1)[:2] != matrix.shape:
+        raise UserError(f"delta: {name} is {matrix.shape}, the model's is {shape}")
     return module
+
+
+def _forward(module: nn.Module, changed: dict[str, list[Change]]) -> Callable[[Tensor], Tensor]:
+    """The forward of a module some of whose parameters are changed."""
+    if not isinstance(module, nn.Linear):
+        return _SteeredNorm(module, changed["weight"])
+    steered = _Steered(module, changed["weight"]) if "weight" in changed else module.forward
+    return _Biased(steered, changed["bias"]) if "bias" in changed else steered
+
+
+class _SteeredNorm:
+    """The forward of a norm under several edits of its weights [d]; each part of a batch has a copy of the norm."""
+
+    def __init__(self, module: nn.Module, changes: Sequence[Change]):
+        self.norms = [_edited_norm(module, change) for change in changes]
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """[edits · n, t, …, d] → the same shape."""
+        parts = inputs.chunk(len(self.norms))
+        return torch.cat([norm(part).to(inputs.dtype) for norm, part in zip(self.norms, parts, strict=True)])
+
+
+def _edited_norm(module: nn.Module, change: Change) -> nn.Module:
+    """A copy with the changed weights, float32; a copy as it is without a change."""
+    copy = deepcopy(module)
+    if change:
+        matrix, alpha = change
+        weight = copy.weight.float() + alpha * matrix.dense().flatten().to(copy.weight.device)
+        copy.weight = nn.Parameter(weight, requires_grad=False)
+    return copy
+
+
+class _Biased:
+    """A linear layer's forward with α·db [out] added to the outputs of each edit."""
+
+    def __init__(self, forward: Callable[[Tensor], Tensor], changes: Sequence[Change]):
+        self.forward = forward
+        out_features = next(len(change[0].dense()) for change in changes if change)
+        zero = torch.zeros(out_features)
+        self.biases = torch.stack([change[1] * change[0].dense().flatten() if change else zero for change in changes])
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """[edits · n, t, in] → [edits · n, t, out]."""
+        outputs = self.forward(inputs)
+        biases = self.biases.to(outputs.device)[:, None, None]
+        return (outputs.float().unflatten(0, (len(biases), -1)) + biases).flatten(0, 1).to(outputs.dtype)
 
 
 class _Steered:
     """The forward of a linear layer under several edits; ``None`` stands for no change."""
 
-    def __init__(self, module: nn.Linear, changes: Sequence[tuple[Matrix, float] | None]):
+    def __init__(self, module: nn.Linear, changes: Sequence[Change]):
         self.weight = module.weight
         self.bias = None if module.bias is None else module.bias.float()
         self.edits = len(changes)
@@ -88,7 +141,7 @@ class _Steered:
         else:
             self.dense = self._dense(changes)
 
-    def _factors(self, changes: Sequence[tuple[Matrix, float] | None]) -> tuple[Tensor, Tensor]:
+    def _factors(self, changes: Sequence[Change]) -> tuple[Tensor, Tensor]:
         """α·L [edits, out, k] and R [edits, k, in], padded with zeros to the largest rank."""
         rank = max(change[0].rank_bound for change in changes if change)
         out_features, in_features = self.weight.shape
@@ -101,7 +154,7 @@ class _Steered:
                 right[index, : matrix.rank_bound] = matrix.right
         return left, right
 
-    def _dense(self, changes: Sequence[tuple[Matrix, float] | None]) -> list[tuple[Tensor, float] | None]:
+    def _dense(self, changes: Sequence[Change]) -> list[tuple[Tensor, float] | None]:
         """dW [out, in] and α of each edit; edits that share a dW share its memory."""
         device = self.weight.device
         matrices = {id(change[0]): change[0].dense().to(device) for change in changes if change}

@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedTokenizerBase, get_linear_schedule_with_warmup
 
-from dwatlas.adapters.base import Training
+from dwatlas.adapters.base import Adapter
 from dwatlas.errors import UserError
 from dwatlas.train.batches import Batch, Example, batch_of, by_length, examples_of, training_order
 
@@ -44,7 +44,7 @@ def fit(
     tokenizer: PreTrainedTokenizerBase,
     pairs: pd.DataFrame,
     held_out: pd.DataFrame,
-    settings: Training,
+    adapter: Adapter,
     rng: np.random.Generator,
     say: Callable[[str], None],
     lengths: Sequence[int] | None = None,
@@ -54,6 +54,7 @@ def fit(
     ``lengths`` [pairs] say which pairs are alike in length (by default the tokens of each).
     Raises ``UserError`` with the step when the loss is not finite or grows tenfold.
     """
+    settings = adapter.training
     examples, others = examples_of(tokenizer, pairs), examples_of(tokenizer, held_out)
     if not examples:
         raise UserError("no answers to train on; ask more questions or lower training.held_out_share")
@@ -64,7 +65,7 @@ def fit(
     order = training_order(lengths, settings.batch_size, settings.steps, rng)
     batches = (batch_of([examples[index] for index in chosen], pad, model.device) for chosen in order)
     model.train()
-    losses = _train(model, batches, settings, say)
+    losses = _train(model, batches, adapter, say)
     model.eval()
     final = held_out_loss(model, others, settings.batch_size, pad)
     if others and not math.isfinite(final):
@@ -93,8 +94,9 @@ def held_out_loss(model: PeftModel, examples: list[Example], batch_size: int, pa
     return total / tokens if tokens else math.nan
 
 
-def _train(model: PeftModel, batches: Iterable[Batch], settings: Training, say: Callable[[str], None]) -> list[float]:
-    """One optimiser step per batch; returns the loss of every step."""
+def _train(model: PeftModel, batches: Iterable[Batch], adapter: Adapter, say: Callable[[str], None]) -> list[float]:
+    """One optimiser step per batch; returns the loss of every step, without the method's own penalty."""
+    settings = adapter.training
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
     schedule = get_linear_schedule_with_warmup(optimiser, settings.warmup_steps, settings.steps)
@@ -103,10 +105,11 @@ def _train(model: PeftModel, batches: Iterable[Batch], settings: Training, say: 
     for step, batch in enumerate(batches, start=1):
         loss = answer_loss(model, batch)
         optimiser.zero_grad()
-        loss.backward()
+        (loss + adapter.penalty(model)).backward()
         torch.nn.utils.clip_grad_norm_(parameters, settings.max_grad_norm)
         optimiser.step()
         schedule.step()
+        adapter.after_step(model, step)
         unread.append(loss.detach())
         report = step % max(settings.steps // 4, 1) == 0
         if report or step == settings.steps or len(unread) == READ_EVERY:

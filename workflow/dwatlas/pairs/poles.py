@@ -1,0 +1,3 @@
+"""The two sides of a contrast."""
+
+POLES = ("pos", "neg")
