@@ -335,10 +335,7 @@ class Plan:
             "scores": sorted(self.study_scores()),
             "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
             "headline": self.effect_evals[0],
-            "trainable": {
-                model: {name: self._trainable(model, name) for name in self.study.adapters}
-                for model in self.study.models
-            },
+            "trainable": {model: self.trainable_parameters(model) for model in self.study.models},
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 
@@ -386,11 +383,6 @@ class Plan:
 
     def _runtime(self, model: str) -> dict:
         return self.catalogue.models[model].model_dump(mode="json", include=_RUNTIME)
-
-    def _trainable(self, model: str, adapter: str) -> int:
-        """Trainable parameters of one pole's adapter on a model."""
-        method = self.catalogue.adapters[adapter]
-        return sum(method.r * sum(site.shape) for site in method.sites(self.resolved.anatomies[model]))
 
     def _seed(self, wildcards, facet: str) -> int | None:
         return int(wildcards.seed) if getattr(self.study.seed_varies, facet) == "varied" else None
