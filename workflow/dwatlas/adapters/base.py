@@ -110,9 +110,11 @@ class Adapter(Plugin):
     def sized(self, anatomy: Anatomy) -> Adapter:
         """The same adapter with the size that ``trainable_parameters`` asks for.
 
-        Raises ``UserError`` when the method has no size to choose, or a size was given besides.
+        Raises ``UserError`` when the method has no size to choose, a size was given besides, or an option does not fit
+        the model.
         """
         if self.trainable_parameters is None:
+            self.check(anatomy)
             return self
         if self.size is None:
             raise UserError(f"trainable_parameters: {self.kind} has no size to choose; leave it out")
@@ -121,6 +123,9 @@ class Adapter(Plugin):
         fixed = self.model_copy(update={"trainable_parameters": None})
         each = (fixed.model_copy(update={self.size: size}) for size in self.sizes(anatomy))
         return min(each, key=lambda one: abs(one.parameters(anatomy) - self.trainable_parameters))
+
+    def check(self, anatomy: Anatomy) -> None:
+        """``UserError``, beginning with the option's name, when an option does not fit a model."""
 
     # Training
 
@@ -177,6 +182,26 @@ class Adapter(Plugin):
     def part(self, component: str, pair: Pair, site: Site) -> Matrix | None:
         """The part of dW [out, in] at a site that belongs to a component; ``None`` where it has none."""
         raise NotImplementedError
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, ascending."""
+    return [one for one in range(1, number + 1) if number % one == 0]
+
+
+def check_divides(option: str, size: int, widths: Mapping[str, int], choices: Sequence[int]) -> None:
+    """``UserError`` when ``size`` does not divide one of the ``widths`` (module → width)."""
+    for module, width in widths.items():
+        if width % size:
+            raise UserError(
+                f"{option}: {size} does not divide the {width} of {module}; choose of {', '.join(map(str, choices))}"
+            )
+
+
+def check_unbiased(kind: str, site: Site, weights: Mapping[str, Tensor]) -> None:
+    """``UserError`` when a projection has a bias, for methods that change the whole output and so the bias too."""
+    if f"{site.path}.bias" in weights:
+        raise UserError(f"{kind}: {site.path} has a bias, which {kind} changes too; choose other target_modules")
 
 
 def known_once(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:
