@@ -1,13 +1,13 @@
 r"""RoAd: 2D rotary adaptation (Liao and Monz 2024, arXiv:2409.00119).
 
-θ = R·W: the outputs are taken in pairs (j, j + g/2) within groups of g, and each pair is turned by an angle φ and scaled
-by α, trained, φ = 0 and α = 1 at the start:
+θ = R·W: the outputs are taken in pairs (j, j + g/2) within groups of g, and each pair is turned by an angle φ and
+scaled by α, trained, φ = 0 and α = 1 at the start:
 
     ⎡ α·cos φ   −α·sin φ ⎤
     ⎣ α·sin φ    α·cos φ ⎦        road_1: one α and φ for a pair
 
-road_2 has an α and φ for either row, road_4 one for every entry. dW = (R⁺ − R⁻)·W: a block-diagonal matrix (blocks of 2,
-in the order of the pairs) times W.
+road_2 has an α and φ for either row, road_4 one for every entry. dW = (R⁺ − R⁻)·W: a block-diagonal matrix (blocks
+of 2, in the order of the pairs) times W.
 
 Coordinates. *Polar*, with Δ the difference and a bar the mean of the poles, entry by entry of the blocks:
 
