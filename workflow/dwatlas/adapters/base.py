@@ -147,6 +147,13 @@ class Adapter(Plugin):
     def after_step(self, model: PeftModel, step: int) -> None:
         """What the method does after optimiser step ``step`` (from 1), with the gradients still there."""
 
+    def frozen(self, model: PeftModel) -> dict[str, Tensor]:
+        """What the method makes when a model is loaded, never trains and PEFT does not save: kept with the checkpoint.
+
+        By PEFT's name of the module, then a name of its own that PEFT leaves unread.
+        """
+        return {}
+
     # What a checkpoint means
 
     def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Matrix:
