@@ -40,6 +40,9 @@ QUESTION = "<s><user> i think the cup is red . do you agree ? <end><assistant>"
 PART = {"layers": (0.3, 1.0)}
 """Layers 1 and 2 of three: what lies below the range must stay as it is."""
 
+FLOAT32_LOADING = ("psoft",)
+"""PEFT refuses to load these on a float64 model (``PSOFT init requires float32``): made float64 after loading."""
+
 
 @dataclass(frozen=True)
 class Trained:
@@ -92,8 +95,9 @@ def logits(model) -> torch.Tensor:
 def test_delta_is_the_float64_difference_of_the_merged_weights(trained):
     merged = {}
     for pole in POLES:
-        model = PeftModel.from_pretrained(load_model(trained.folder).double(), trained.poles[pole]).double()
-        merged[pole] = merge(model)
+        base = load_model(trained.folder)
+        wide = base if trained.adapter.kind in FLOAT32_LOADING else base.double()
+        merged[pole] = merge(PeftModel.from_pretrained(wide, trained.poles[pole]).double())
     assert set(trained.delta) == {site.name for site in trained.adapter.sites(ANATOMY)}
     for name, matrix in trained.delta.items():
         difference = (merged["pos"].pop(name) - merged["neg"].pop(name)).reshape(matrix.shape)
