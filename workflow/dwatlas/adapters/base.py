@@ -204,7 +204,7 @@ def check_divides(option: str, size: int, widths: Mapping[str, int], choices: Se
     for module, width in widths.items():
         if width % size:
             raise UserError(
-                f"{option}: {size} does not divide the {width} of {module}; choose of {', '.join(map(str, choices))}"
+                f"{option}: {size} does not divide the {width} of {module}; choose from {', '.join(map(str, choices))}"
             )
 
 
