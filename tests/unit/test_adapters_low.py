@@ -322,6 +322,7 @@ def test_variants_are_exact_and_taken_apart_exactly(adapter, manifest, tmp_path)
     adapter = adapter.model_copy(update={"training": TRAINING})
     poles = models_made.train_pair(adapter, manifest, tmp_path)
     pair = Pair(*(Checkpoint(poles[pole]) for pole in POLES), Weights(manifest.parent))
+    pair.pos.check(adapter.settings(ANATOMY, 0))
     merged = []
     for pole in POLES:
         model = PeftModel.from_pretrained(load_model(manifest.parent).double(), poles[pole]).double()
