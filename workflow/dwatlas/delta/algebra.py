@@ -132,17 +132,17 @@ class Blocks(Matrix):
 
     @property
     def parameters(self) -> int:
-        return self.blocks.numel()
+        """Blocks of zeros do not count."""
+        return int(self.blocks.flatten(1).any(1).sum()) * self.blocks[0].numel()
 
     def dense(self) -> Float[Tensor, "out in"]:
-        rows = self.side == "out"
-        weight, blocks = (self.weight, self.blocks) if rows else (self.weight.T, self.blocks.mT)
+        weight, blocks = (self.weight, self.blocks) if self.side == "out" else (self.weight.T, self.blocks.mT)
         ordered = weight if self.order is None else weight[self.order]
         size = blocks.shape[1]
         product = torch.bmm(blocks, ordered.reshape(-1, size, ordered.shape[1])).reshape(ordered.shape)
         if self.order is not None:
             product = torch.empty_like(product).index_copy_(0, self.order, product)
-        return product if rows else product.T
+        return product if self.side == "out" else product.T
 
     def scaled(self, scale: float) -> Blocks:
         return replace(self, blocks=scale * self.blocks)
@@ -249,6 +249,13 @@ def energy(matrix: Matrix) -> float:
 def total_energy(delta: Delta) -> float:
     """‖dW‖²_F over all tensors."""
     return sum(energy(matrix) for matrix in delta.values())
+
+
+def product(left: Float[Tensor, "out k"], right: Float[Tensor, "k in"]) -> Matrix:
+    """L·R of float64 factors: factored where that holds fewer numbers than the matrix itself, else dense."""
+    if left.numel() + right.numel() < left.shape[0] * right.shape[1]:
+        return Factored(left.float(), right.float())
+    return Dense((left @ right).float())
 
 
 def total(matrices: Iterable[Matrix]) -> Matrix:
