@@ -71,7 +71,10 @@ FAULTS = {
         own("models", MODEL | {"kind": "cloud"}),
         "config: catalogue.models.own: kind: there is no",
     ),
-    "unknown kind: adapter": (own("adapters", {"kind": "nope"}), "config: catalogue.adapters.own.kind: "),
+    "unknown kind: adapter": (
+        own("adapters", {"kind": "nope"}),
+        "config: catalogue.adapters.own: kind: there is no 'nope'; there are ",
+    ),
     "unknown kind: lens": (
         lens("nope"),
         "config: catalogue.lenses.own: kind: there is no 'nope'; there are 'layers', ",
@@ -143,6 +146,22 @@ FAULTS = {
         lora(target_modules=["q_proj", "q_proj"]),
         "config: catalogue.adapters.own.target_modules: ",
     ),
+    "size given twice": (
+        lora(r=4, trainable_parameters=1000),
+        "adapters.own.trainable_parameters: sets r, which is given too; leave one of them out",
+    ),
+    "size of a method that has none": (
+        own("adapters", {"kind": "ln_tuning", "trainable_parameters": 1000}),
+        "adapters.own.trainable_parameters: ln_tuning has no size to choose; leave it out",
+    ),
+    "adapters of different sizes": (
+        {"match_parameters": 0.1},
+        "match_parameters: on small lora-r8 trains 36608 parameters, lora-r1 4576; change their sizes, or give",
+    ),
+    "norm that is not there": (
+        own("adapters", {"kind": "ln_tuning", "target_modules": ["norm"]}),
+        "config: catalogue.adapters.own.target_modules: unknown module(s) norm; choose from input_layernorm",
+    ),
     "layer range upside down": (lora(layers=[1, 0]), "config: catalogue.adapters.own.layers: give [low, high]"),
     "layer range in layers": (lora(layers=[0, 3]), "config: catalogue.adapters.own.layers: give [low, high]"),
     "layer range without a layer": (lora(layers=[0.9, 0.95]), "adapters.own.layers: covers no layer of small"),
@@ -203,8 +222,8 @@ FAULTS = {
     ),
     "close to a kind: lens": (
         lens("layer"),
-        "config: catalogue.lenses.own: kind: there is no 'layer'; there are 'layers', 'modules', 'own_svd'; did you "
-        "mean 'layers'?",
+        "config: catalogue.lenses.own: kind: there is no 'layer'; there are 'layers', 'modules', 'native', "
+        "'own_svd', 'polar'; did you mean 'layers'?",
     ),
     "close to a choice": (
         {"seed_varies": {"data": "vary"}},
@@ -216,8 +235,8 @@ FAULTS = {
     "truth value for a count": ({"components_per_job": True}, "config: components_per_job: give a number, given True"),
     "truth value for an alpha": ({"alphas": {"full": [-1, False, 1]}}, "config: alphas.full.1: give a number, given"),
     "number for a truth value": (
-        lora(rank_stabilised=1),
-        "config: catalogue.adapters.own.rank_stabilised: give true or false, given 1",
+        {"allow_mixed_versions": 1},
+        "config: allow_mixed_versions: give true or false, given 1",
     ),
     "number for a commit": (
         own("models", HUB | {"revision": 1234567}),
@@ -303,10 +322,12 @@ def test_a_fault_gives_one_line_that_names_the_key(plan, tmp_path, change, messa
 
 def test_text_that_yaml_or_the_command_line_makes_of_numbers_is_taken(plan):
     """YAML reads 1e-3 as text, and Snakemake's --config every value inside a list or a mapping."""
-    made = plan({"seeds": ["0", "1", "2", "3", "4"]}, lora(rank_stabilised="true", training={"learning_rate": "1e-3"}))
+    made = plan(
+        {"seeds": ["0", "1", "2", "3", "4"], "allow_mixed_versions": "true"}, lora(training={"learning_rate": "1e-3"})
+    )
     assert made.study.seeds == (0, 1, 2, 3, 4)
-    adapter = made.catalogue.adapters["own"]
-    assert adapter.rank_stabilised is True and adapter.training.learning_rate == 1e-3
+    assert made.study.allow_mixed_versions is True
+    assert made.catalogue.adapters["own"].training.learning_rate == 1e-3
 
 
 @pytest.mark.parametrize(

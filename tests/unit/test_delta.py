@@ -70,7 +70,7 @@ def test_a_checkpoint_of_another_rank_or_scale_is_refused(trained):
     adapter, _, poles = trained
     checkpoint = Checkpoint(poles["pos"])
     checkpoint.check(adapter.settings(ANATOMY, 0))
-    with pytest.raises(UserError, match="trained with lora_alpha 8.0, not 1"):
+    with pytest.raises(UserError, match=r"trained with lora_alpha .*, not 1;"):
         checkpoint.check(adapter.model_copy(update={"alpha": 1}).settings(ANATOMY, 0))
 
 

@@ -187,7 +187,7 @@ STUDY_EDITS = {
     "control draws": ({"control_draws": 5}, {"anchors", "ablate"}),
     "fixed data": ({"seed_varies": {"data": "fixed"}}, {"pairs"}),
     "fixed order": ({"seed_varies": {"order": "fixed"}}, {"train"}),
-    "fixed initialisation": ({"seed_varies": {"initialisation": "fixed"}}, {"train"}),
+    "fixed initialisation": ({"seed_varies": {"initialisation": "fixed"}}, {"train", "delta"}),
 }
 
 

@@ -133,3 +133,48 @@ def test_edits_agree_up_to_the_first_block_where_their_matrices_differ():
     assert Edit(parts(0, 2), 1.0).first_difference(Edit(parts(0, 1), 1.0), block) == 1
     for one, other in ((STEERED, STEERED), (Edit(parts(0), 0.0), BASE), (Edit({}, 1.0), BASE)):
         assert one.first_difference(other, block) == float("inf")
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize("norm", ["input_layernorm", "self_attn.q_norm"])
+def test_every_part_of_a_batch_meets_its_own_norm_weights(architecture, norm):
+    """Against a model whose norm was overwritten; q_norm's inputs have heads between tokens and width."""
+    model = models_made.model(architecture)
+    name = f"model.layers.1.{norm}"
+    if architecture == "llama" and "q_norm" in norm:
+        pytest.skip("Llama has none")
+    width = len(model.get_submodule(name).weight)
+    changes = [Dense(random(width, 1)), Dense(torch.linspace(-1, 1, width)[:, None])]
+    edits = [Edit({f"{name}.weight": changes[0]}, 0.3), BASE, Edit({f"{name}.weight": changes[1]}, -1.0)]
+    ids = models_made.ids_of("<s><user> i think the cup is red").repeat(len(edits), 1)
+    with torch.no_grad():
+        with steered(model, edits):
+            outputs = model(ids).logits
+        for edit, output in zip(edits, outputs, strict=True):
+            changed = models_made.model(architecture)
+            if edit.delta:
+                change = edit.alpha * edit.delta[f"{name}.weight"].dense().flatten()
+                changed.get_submodule(name).weight += change
+            torch.testing.assert_close(output, changed(ids[:1]).logits[0], atol=1e-5, rtol=1e-4)
+
+
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("weights_too", [False, True])
+def test_a_bias_is_added_where_there_is_one_and_where_there_is_none(bias, weights_too):
+    added = Dense(random(OUT, 1))
+    delta = {"layer.bias": added} | ({"layer.weight": LOW_RANK} if weights_too else {})
+    edits, linear, inputs = [Edit(delta, 0.5), BASE], layer(bias), random(4, 3, IN)
+    with steered(ModuleDict({"layer": linear}), edits):
+        changed, plain = linear(inputs).chunk(2)
+    torch.testing.assert_close(plain, linear(inputs[2:]))
+    weight = linear.weight + (0.5 * LOW_RANK.dense() if weights_too else 0)
+    expected = torch.nn.functional.linear(inputs[:2], weight, linear.bias) + 0.5 * added.dense().flatten()
+    torch.testing.assert_close(changed, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_a_bias_of_another_length_is_refused():
+    with (
+        pytest.raises(UserError, match=r"layer\.bias"),
+        steered(ModuleDict({"layer": layer()}), [Edit({"layer.bias": Dense(random(OUT + 1, 1))}, 1.0)]),
+    ):
+        pass

@@ -40,6 +40,7 @@ class Plan:
             (model, adapter): self._adapter(model, adapter)
             for model, adapter in product(self.study.models, self.study.adapters)
         }
+        self._check_sizes()
         self.components = {
             (model, adapter, lens): self._components(model, adapter, lens)
             for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
@@ -62,6 +63,24 @@ class Plan:
             return method.sized(anatomy)
         except UserError as fault:
             raise UserError(f"adapters.{adapter}.{fault}") from fault
+
+    def _check_sizes(self) -> None:
+        """``UserError`` when the adapters were to be matched by trainable parameters and are not."""
+        if self.study.match_parameters is None:
+            return
+        for model in self.study.models:
+            counts = self.trainable_parameters(model)
+            least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+            if counts[most] > (1 + self.study.match_parameters) * counts[least]:
+                raise UserError(
+                    f"match_parameters: on {model} {most} trains {counts[most]} parameters, {least} {counts[least]}; "
+                    "change their sizes, or give trainable_parameters in their places"
+                )
+
+    def trainable_parameters(self, model: str) -> dict[str, int]:
+        """How many parameters of a model each adapter of the study trains."""
+        anatomy = self.resolved.anatomies[model]
+        return {name: self.adapters[model, name].parameters(anatomy) for name in self.study.adapters}
 
     def _components(self, model: str, adapter: str, lens: str) -> list[str]:
         """Components of a lens for one model and adapter, in display order; ``UserError`` when one is unknown."""
@@ -113,7 +132,7 @@ class Plan:
             there = {lens for run in runs for lenses in run.values() for lens in lenses}
             if any(runs):
                 lenses = [lens for lens in self.study.lenses if lens in there]
-                cells.append((model, behaviour, self.effect_evals, lenses))
+                cells.append((model, behaviour, self.effect_evals, lenses, sum(map(bool, runs))))
         return {key.stem: key for key in figure_keys(cells)}
 
     def in_study(self, pattern: str, **values: list[str]) -> list[str]:
@@ -315,6 +334,8 @@ class Plan:
             "cell": _cell(wildcards, "study"),
             "scores": sorted(self.study_scores()),
             "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
+            "headline": self.effect_evals[0],
+            "trainable": {model: self.trainable_parameters(model) for model in self.study.models},
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 

@@ -116,9 +116,12 @@ class Adapter(Plugin):
         Raises ``UserError`` when the method has no size to choose, or a size was given besides, or an option does not
         fit the model.
         """
-        self.check(anatomy)
-        if self.trainable_parameters is None:
-            return self
+        chosen = self if self.trainable_parameters is None else self._nearest(anatomy)
+        chosen.check(anatomy)
+        return chosen
+
+    def _nearest(self, anatomy: Anatomy) -> Adapter:
+        """The same adapter with the size whose number of parameters is nearest to ``trainable_parameters``."""
         if self.size is None:
             raise UserError(f"trainable_parameters: {self.kind} has no size to choose; leave it out")
         if self.size in self.model_fields_set:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dwatlas.adapters.base import Adapter, Pair
-from dwatlas.delta.factors import one_difference
+from dwatlas.delta.multilinear import one_difference
 from dwatlas.delta.ranked import in_step, steps
 from dwatlas.models.anatomy import Anatomy, Site
 from dwatlas.seeds import torch_seed

@@ -182,6 +182,13 @@ class Study(Section):
     control_draws: int = Field(
         4, ge=1, description="Draws of each control per seed; over all seeds together there must be at least 20."
     )
+    match_parameters: float | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="Refuse the study unless all adapters train about as many parameters of a model: the most "
+        "at most this share above the smallest (0.1 for ten per cent).",
+    )
     components_per_job: int = Field(
         0, ge=0, description="Splits a lens into jobs of this many components for large clusters; 0 for one job."
     )

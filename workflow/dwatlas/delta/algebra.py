@@ -135,13 +135,14 @@ class Blocks(Matrix):
         return self.blocks.numel()
 
     def dense(self) -> Float[Tensor, "out in"]:
-        weight = self.weight if self.side == "out" else self.weight.T
+        rows = self.side == "out"
+        weight, blocks = (self.weight, self.blocks) if rows else (self.weight.T, self.blocks.mT)
         ordered = weight if self.order is None else weight[self.order]
-        size = self.blocks.shape[1]
-        product = torch.bmm(self.blocks, ordered.reshape(-1, size, ordered.shape[1])).reshape(ordered.shape)
+        size = blocks.shape[1]
+        product = torch.bmm(blocks, ordered.reshape(-1, size, ordered.shape[1])).reshape(ordered.shape)
         if self.order is not None:
             product = torch.empty_like(product).index_copy_(0, self.order, product)
-        return product if self.side == "out" else product.T
+        return product if rows else product.T
 
     def scaled(self, scale: float) -> Blocks:
         return replace(self, blocks=scale * self.blocks)
@@ -182,11 +183,15 @@ class Dense(Matrix):
 class Sum(Matrix):
     """A sum of matrices of different structures."""
 
-    terms: tuple[Matrix, ...]
+    summands: tuple[Matrix, ...]
+
+    @property
+    def terms(self) -> tuple[Matrix, ...]:
+        return self.summands
 
     @property
     def shape(self) -> tuple[int, int]:
-        return self.terms[0].shape
+        return self.summands[0].shape
 
     @property
     def rank_bound(self) -> int:

@@ -56,7 +56,7 @@ def _parts(matrix: Matrix) -> dict[str, Tensor]:
     if isinstance(matrix, Sparse):
         return {"indices": matrix.indices, "values": matrix.values, "shape": torch.tensor(matrix.shape)}
     if isinstance(matrix, Blocks):
-        order = {} if matrix.order is None else {f"{matrix.side}-order": matrix.order}
+        order = {} if matrix.order is None else {f"{matrix.side}-order": matrix.order.clone()}  # many sites share one
         return {matrix.side: matrix.blocks} | order
     return {"": matrix.dense()}
 

@@ -30,10 +30,12 @@ def work(job: Job) -> None:
     pairs = read_table(job.input("pairs"), PAIRS_SCHEMA)
     split = split_held_out(pairs, adapter.training.held_out_share, rng("held-out", *names, spec["order_seed"]))
     lengths = shared_lengths(pairs)
+    anatomy = Anatomy(**spec["anatomy"])
+    job.say(f"{adapter.parameters(anatomy)} trainable parameters")
     for pole in POLES:
         with torch.random.fork_rng():
             torch.manual_seed(torch_seed("initialisation", *names, spec["initialisation_seed"]))
-            config = adapter.peft_config(Anatomy(**spec["anatomy"]), spec["initialisation_seed"])
+            config = adapter.peft_config(anatomy, spec["initialisation_seed"])
             model = get_peft_model(load_model(folder, spec["dtype"]), config)
         train, held_out = (part[part["pole"] == pole] for part in split)
         order = rng("order", *names, spec["order_seed"])

@@ -103,14 +103,13 @@ class _SteeredNorm:
 
 
 def _edited_norm(module: nn.Module, change: Change) -> nn.Module:
-    if change is None:
-        return module
-    matrix, alpha = change
-    edited = deepcopy(module).float()
-    edited.weight = nn.Parameter(
-        edited.weight + alpha * matrix.dense().flatten().to(edited.weight.device), requires_grad=False
-    )
-    return edited
+    """A copy with the changed weights, float32; a copy as it is without a change."""
+    copy = deepcopy(module)
+    if change:
+        matrix, alpha = change
+        weight = copy.weight.float() + alpha * matrix.dense().flatten().to(copy.weight.device)
+        copy.weight = nn.Parameter(weight, requires_grad=False)
+    return copy
 
 
 class _Biased:
