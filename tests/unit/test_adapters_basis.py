@@ -23,7 +23,7 @@ from dwatlas.adapters.shira import Shira
 from dwatlas.adapters.vera import Vera
 from dwatlas.adapters.waveft import WaveFt
 from dwatlas.delta.algebra import Dense, Factored, Sparse
-from dwatlas.delta.factors import one_difference, three_differences
+from dwatlas.delta.multilinear import one_difference, three_differences
 from dwatlas.delta.ranked import shares
 from dwatlas.errors import UserError
 from dwatlas.files import write_tensors, write_text

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dwatlas.adapters.base import Adapter, Pair
-from dwatlas.delta.factors import one_difference, three_differences
+from dwatlas.delta.multilinear import one_difference, three_differences
 from dwatlas.models.anatomy import Anatomy, Site
 
 if TYPE_CHECKING:
