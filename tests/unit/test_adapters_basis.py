@@ -295,3 +295,13 @@ def test_an_option_that_does_not_fit_the_model_is_refused_in_one_line(adapter, m
     with pytest.raises(UserError) as fault:
         adapter.sized(ANATOMY)
     assert str(fault.value) == message
+
+
+@pytest.mark.parametrize("adapter", [LoKr, RandLora, C3a, FourierFt], ids=lambda adapter: adapter.__name__)
+def test_the_size_that_trainable_parameters_choose_is_the_nearest_of_all(adapter):
+    """Also where the number of parameters falls with the size, or does not change with every step of it."""
+    small = Anatomy(layers=2, hidden=64, intermediate=168, heads=4, kv_heads=2, head_dim=16)
+    numbers = [adapter(**{adapter.size: size}).parameters(small) for size in list(adapter().sizes(small))[:500]]
+    for wanted in range(min(numbers), max(numbers), (max(numbers) - min(numbers)) // 20):
+        chosen = adapter(trainable_parameters=wanted).sized(small).parameters(small)
+        assert abs(chosen - wanted) == min(abs(number - wanted) for number in numbers)

@@ -46,8 +46,8 @@ class LoKr(Adapter):
     """Kronecker product of a small matrix and one of low rank."""
 
     kind: Literal["lokr"] = "lokr"
-    r: int = Field(8, ge=1, description="Rank of the factors that are decomposed.")
-    alpha: float = Field(8, gt=0, description="Scale numerator: s = alpha / r.")
+    r: int = Field(4, ge=1, description="Rank of the factors that are decomposed.")
+    alpha: float = Field(4, gt=0, description="Scale numerator: s = alpha / r.")
     decompose_both: bool = Field(False, description="Decompose the first factor too, where r is small enough.")
     decompose_factor: int | None = Field(
         None, ge=1, description="Size of the first factor to come close to, by default the square root of each side."
@@ -64,6 +64,11 @@ class LoKr(Adapter):
         return sum(
             self.r * sum(shape) if len(names) > 1 else shape[0] * shape[1] for shape, names in self._layout(site)
         )
+
+    def sizes(self, anatomy: Anatomy) -> range:
+        """Up to the rank from which on every factor is whole."""
+        longest = max(max(shape) for site in self.sites(anatomy) for shape, _ in self._layout(site))
+        return range(1, -(-longest // 2) + 1)
 
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         return {

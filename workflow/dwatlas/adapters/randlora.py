@@ -43,7 +43,7 @@ class RandLora(Adapter):
 
     kind: Literal["randlora"] = "randlora"
     r: int = Field(8, ge=1, description="Rank of each basis: a larger r means fewer bases and fewer parameters.")
-    alpha: float = Field(160, gt=0, description="Scale numerator: s = alpha / r; 20·r is usual.")
+    alpha: float = Field(16, gt=0, description="Scale numerator: s = alpha / r; 20·r is usual at low learning rates.")
     bases: Literal["dense", "sparse", "very-sparse"] = Field(
         "dense", description="Random bases: uniform, or of −1, 0 and 1 (two thirds of them 0, or nearly all)."
     )
