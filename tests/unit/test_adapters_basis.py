@@ -27,6 +27,7 @@ from dwatlas.delta.multilinear import one_difference, three_differences
 from dwatlas.delta.ranked import shares
 from dwatlas.errors import UserError
 from dwatlas.files import write_tensors, write_text
+from dwatlas.jobs.train import _unshared
 from dwatlas.models.anatomy import Anatomy, Site
 from dwatlas.train.checkpoint import CONFIG, TENSORS, Checkpoint
 
@@ -135,6 +136,12 @@ def test_shares_leave_out_what_is_empty():
     assert shares(1) == ("largest-1",)
     assert shares(5) == ("largest-1", "others")
     assert shares(100) == ("largest-1", "largest-10", "others")
+
+
+def test_a_tensor_that_modules_share_is_saved_once_under_its_shortest_name():
+    shared, own = torch.ones(2, 3), torch.ones(2, 3)
+    kept = _unshared({"model.a.A": shared, "A": shared, "model.a.b": own, "model.b.A": shared, "turned": shared.T})
+    assert list(kept) == ["A", "model.a.b", "turned"]
 
 
 def test_what_is_drawn_follows_the_seed_of_the_initialisation():

@@ -40,7 +40,7 @@ class FourierFt(Adapter):
 
     kind: Literal["fourierft"] = "fourierft"
     n_frequency: int = Field(256, ge=1, description="Coefficients of each matrix; the paper takes 1,000.")
-    scaling: float = Field(50, gt=0, description="Factor s; larger matrices need more, the paper takes 150 to 300.")
+    scaling: float = Field(150, gt=0, description="Factor s; the paper takes 300 for language models.")
 
     peft: ClassVar = "FourierFTConfig"
     size: ClassVar = "n_frequency"
