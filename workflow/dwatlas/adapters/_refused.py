@@ -22,7 +22,7 @@ REFUSED = {
     "alora": "has no exact weight difference: it acts only on the tokens after its invocation",
     "lora_bias": "trains a bias, which PEFT cannot merge where the base has none; take lora, or bias",
     "trainable_tokens": "changes embeddings, which are no part of dW here",
-    "adamss": "has no exact weight difference: its checkpoint lacks the rows of its subspaces, found anew at every load",
+    "adamss": "has no exact weight difference: its subspaces are found anew at every load",
     "kasa": "is not the base model at its start: it removes the r smallest singular directions of every weight",
     "para": "is not the base model at its start: it removes a random subspace of every weight; take deft",
     "loftq": "is not the base model at its start: it quantises the base",
