@@ -39,8 +39,8 @@ class VbLora(ProductAdapter):
 
     kind: Literal["vblora"] = "vblora"
     r: int = Field(4, ge=1, description="Rank.")
-    vectors: int = Field(64, ge=1, description="Vectors in the bank, h.")
-    vector_length: int = Field(16, ge=1, description="Length of a vector, b; divides both sides of every weight.")
+    vectors: int = Field(32, ge=1, description="Vectors in the bank, h.")
+    vector_length: int = Field(8, ge=1, description="Length of a vector, b; divides both sides of every weight.")
     topk: int = Field(2, ge=1, description="Vectors in a mixture; at most as many as the bank has.")
     start: float = Field(5e-4, gt=0, description="Bound of the bank's entries at the start.")
     logits_std: float = Field(0.1, gt=0, description="Standard deviation of the logits at the start.")
