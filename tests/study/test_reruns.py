@@ -62,7 +62,7 @@ EVAL = {"evals": 1, "base_scores": 1}
 CONFIG = {
     "add a seed": (study(seeds=[0, 1, 2]), AGGREGATES | SEED),
     "replace a seed": (study(seeds=[0, 2]), AGGREGATES | SEED),
-    "add an adapter": (add_adapter, TRAINING),
+    "add an adapter": (add_adapter, TRAINING | {"figures": 11}),
     "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 10}),
     "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 4}),
     "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 13}),
@@ -126,7 +126,7 @@ FILES = {
         each(forget_records, study(lenses=["layers"])),
         AGGREGATES | {"figures": 4},
     ),
-    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING),
+    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 11}),
 }
 TABLE = CONFIG | CODE | FILES
 

@@ -8,11 +8,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from dwatlas.statistics.comparison import compare
 from dwatlas.statistics.schemas import CONTROLS_SCHEMA, DOSES_SCHEMA, MISSING_SCHEMA, RETAINED_SCHEMA, SEEDS_SCHEMA
 from dwatlas.tables.study import StudyTables
 
 MODEL, BEHAVIOUR = "tiny-qwen", "agreement"
 ADAPTERS = ("lora-r1", "lora-r8")
+TRAINABLE = {MODEL: {"lora-r1": 2304, "lora-r8": 18432}}
 SEEDS = range(5)
 FULL = {("lora-r1", "claims"): (-4.2, 0.5), ("lora-r8", "claims"): (-5.9, 1.4)} | {
     (adapter, "dilemmas"): (0.1, 0.4) for adapter in ADAPTERS
@@ -30,7 +32,7 @@ ALPHAS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 
 
 def study_tables() -> StudyTables:
-    """The four frames, the same at every call."""
+    """All frames, the same at every call."""
     random = np.random.default_rng(0)
     retained, seeds, controls = [], [], []
     for (adapter, name), (mean, sd) in FULL.items():
@@ -59,12 +61,17 @@ def study_tables() -> StudyTables:
                  "full_effect_nats": full.mean(), "percentile": percentile, "energy_frac": energy}
                 for kind in kinds
             ]  # fmt: skip
+    seeds, doses = pd.DataFrame(seeds)[SEEDS_SCHEMA.names], _doses(random)[DOSES_SCHEMA.names]
+    compared = compare(seeds, doses, "claims", TRAINABLE)
     return StudyTables(
         pd.DataFrame(retained)[RETAINED_SCHEMA.names],
-        pd.DataFrame(seeds)[SEEDS_SCHEMA.names],
+        seeds,
         pd.DataFrame(controls)[CONTROLS_SCHEMA.names],
-        _doses(random)[DOSES_SCHEMA.names],
+        doses,
         pd.DataFrame(columns=MISSING_SCHEMA.names),
+        compared.adapters,
+        compared.ranking,
+        compared.noise,
     )
 
 

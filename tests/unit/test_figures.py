@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from study_frames import BEHAVIOUR, MODEL, study_tables
+from study_frames import BEHAVIOUR, MODEL, TRAINABLE, study_tables
 
-from dwatlas.figures import dose, energy, forest, map
+from dwatlas.figures import adapters, dose, energy, forest, map, ranking
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.catalogue import FIGURES, render
 from dwatlas.figures.labels import spread
@@ -16,10 +16,13 @@ from dwatlas.figures.names import FORMATS, KINDS, FigureKey, figure_keys
 from dwatlas.figures.ratios import ratios
 from dwatlas.figures.save import save
 from dwatlas.figures.style import colours
+from dwatlas.statistics.comparison import compare
 from dwatlas.tables.study import pick
 
 CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "layers"}
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}
+CELL = {"model": MODEL, "behaviour": BEHAVIOUR}
+SELECTIONS = {kind: CELL if kind in ("dose", "adapters", "ranking") else CLAIMS for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -41,12 +44,53 @@ def test_every_kind_has_a_module_and_a_caption():
 
 
 def test_one_figure_per_eval_and_lens_and_one_dose_figure():
-    cells = [("m", "b", ["claims", "dilemmas"], ["layers"])]
+    cells = [("m", "b", ["claims", "dilemmas"], ["layers"], 1)]
     stems = [key.stem for key in figure_keys(cells)]
     assert stems[0] == "forest.m.b.claims.layers"
     assert stems[-1] == "dose.m.b"
     assert len(set(stems)) == 7
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
+
+
+def test_two_adapters_are_compared_and_one_is_not():
+    stems = [key.stem for key in figure_keys([("m", "b", ["claims", "dilemmas"], ["layers", "modules"], 2)])]
+    compared = ["adapters.m.b", "ranking.m.b", "profiles.m.b.claims.layers", "profiles.m.b.claims.modules"]
+    assert stems[-4:] == compared
+
+
+def test_adapters_are_drawn_strongest_first_with_every_seed(tables):
+    data = adapters.data(tables, MODEL, BEHAVIOUR)
+    effects = pick(data, measure="effect")
+    assert list(dict.fromkeys(effects["adapter"])) == ["lora-r8", "lora-r1"]
+    assert effects.groupby("adapter")["seed"].nunique().tolist() == [5, 5]
+    for (adapter, measure, name), lines in data.groupby(["adapter", "measure", "eval"]):
+        estimate, dots = pick(lines, series="estimate")["value"].item(), pick(lines, series="seed")["value"]
+        assert dots.mean() == pytest.approx(estimate), (adapter, measure, name)
+
+
+def test_transfer_that_is_not_identified_has_no_dots(tables):
+    unknown = tables.adapters["measure"].eq("transfer") & tables.adapters["adapter"].eq("lora-r1")
+    changed = tables.adapters.copy()
+    changed.loc[unknown, ["value", "lo", "hi", "verdict"]] = [np.nan, np.nan, np.nan, "not_identified"]
+    figure, data = render("adapters", replace(tables, adapters=changed), **SELECTIONS["adapters"])
+    assert pick(data, measure="transfer", adapter="lora-r1")["series"].tolist() == ["estimate"]
+    assert any("not identified" in text.get_text() for axes in figure.axes for text in axes.texts)
+
+
+def test_ranking_has_every_ordered_pair_of_every_eval(tables):
+    data = ranking.data(tables, MODEL, BEHAVIOUR)
+    assert list(zip(data["eval"], data["adapter"], data["rival"], strict=True)) == [
+        (name, *pair) for name in ("claims", "dilemmas") for pair in (("lora-r8", "lora-r1"), ("lora-r1", "lora-r8"))
+    ]
+
+
+def test_profiles_say_what_labels_can_tell(tables):
+    figure, data = render("profiles", tables, **CLAIMS)
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert all("least possible 0.062" in title for title in titles[:2])
+    assert set(data["noise_n_adapters"]) == {2}
+    unknown = render("profiles", tables, **DILEMMAS)[0]
+    assert "comparison not identified" in unknown.axes[0].get_title(loc="left")
 
 
 def test_seed_dots_share_one_denominator(tables):
@@ -105,9 +149,9 @@ def test_random_dose_starts_at_the_base_value(tables):
 def test_a_study_without_controls_or_capability_is_drawn(tables):
     own = tables.doses.query("control == '' and eval == 'claims'")
     bare = replace(tables, retained=tables.retained.assign(control=""), controls=tables.controls.iloc[:0], doses=own)
+    bare = replace(bare, adapters=bare.adapters.query("eval == 'claims'"))
     for kind in KINDS:
-        key = {"model": MODEL, "behaviour": BEHAVIOUR} if kind == "dose" else CLAIMS
-        render(kind, bare, **key)[0].draw_without_rendering()
+        render(kind, bare, **SELECTIONS[kind])[0].draw_without_rendering()
 
 
 def test_an_adapter_keeps_its_colour_whatever_the_order():
@@ -123,15 +167,17 @@ def test_a_single_seed_is_drawn_without_intervals(tables):
     one = replace(
         tables, retained=retained, seeds=tables.seeds.query("seed == 0"), doses=tables.doses.query("seed == 0")
     )
-    for kind in ("forest", "map", "energy"):
-        render(kind, one, **CLAIMS)[0].draw_without_rendering()
+    compared = compare(one.seeds, one.doses, "claims", TRAINABLE)
+    one = replace(one, adapters=compared.adapters, ranking=compared.ranking, noise=compared.noise)
+    for kind in KINDS:
+        render(kind, one, **SELECTIONS[kind])[0].draw_without_rendering()
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_saved_figures_are_byte_identical(kind, tables, tmp_path):
-    key = FigureKey(kind, **({"model": MODEL, "behaviour": BEHAVIOUR} if kind == "dose" else CLAIMS))
+    key = FigureKey(kind, **SELECTIONS[kind])
     for folder in ("one", "two"):
         save(*render(kind, tables, **key.selection), tmp_path / folder / key.stem, {"study": "tiny"})
     for ending in FORMATS:
         one, two = ((tmp_path / folder / f"{key.stem}.{ending}").read_bytes() for folder in ("one", "two"))
-        assert one == two and len(one) > 1000
+        assert one == two and len(one) > 500

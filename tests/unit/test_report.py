@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 from study_frames import study_tables
 
 from dwatlas.report.page import render
+from dwatlas.report.seed_noise import effect, profile, remarks
 from dwatlas.report.sentences import headline, identification, lens_sentences, remark
 from dwatlas.tables.tables import build
 
@@ -95,6 +97,58 @@ def test_only_parts_whose_interval_excludes_the_null_are_told():
 def test_lens_without_a_clear_part_says_so():
     parts = pd.DataFrame([part("layer-0", (0.9, 0.7, 1.1), (0.0, -0.2, 0.2))])
     assert lens_sentences(parts) == ["No part (1 in all) can be shown to be needed, or to work alone."]
+
+
+TOLD = {
+    "eval": "claims", "lens": "anchors", "mode": "full", "n_adapters": 3, "n_seeds": 5, "n_components": 1,
+    "left_out": "", "verdict": "identified", "why": "", "f": 40.0, "p": 0.0001, "permutation_p": 0.001,
+    "smallest_p": 0.0008, "dispersion_p": 0.5, "adapter_sd": 1.0, "seed_sd": 0.1, "residual_sd": 0.3,
+    "adapter_share": 0.91, "within_r": 0.9, "between_r": 0.45, "rho": 0.5, "rho_lo": 0.3, "rho_hi": 0.7,
+}  # fmt: skip
+
+
+def told(**changes):
+    return pd.Series({**TOLD, **changes})
+
+
+def test_difference_beyond_seed_noise_is_told_with_its_tests():
+    assert effect(told()) == (
+        "claims, strength of the effect: the difference between adapters is more than seed noise (3 adapters, 5 seeds; "
+        "F(2, 8) = 40.0, p < 0.001; with labels permuted within seeds p = 0.001)."
+    )
+
+
+def test_what_cannot_be_told_from_seed_noise_is_not_claimed():
+    assert "cannot be told from seed noise" in effect(told(p=0.3, permutation_p=0.4))
+    assert "the tests disagree" in effect(told(permutation_p=0.2))
+    few = effect(told(n_adapters=2, smallest_p=0.0625, permutation_p=0.0625))
+    assert "takes seed noise to be normal" in few and "cannot give a p below 0.062" in few
+    assert effect(told(verdict="not_identified", why="so")).endswith("not identified, because so.")
+
+
+def test_unequal_scatter_qualifies_the_tests():
+    pairs = pd.DataFrame({"q": [0.01, 0.2, np.nan]})
+    assert remarks(told(), pairs)[1:] == ["1 of 3 pairs of adapters differ with q < 0.05."]
+    assert "approximate" in remarks(told(dispersion_p=0.01), pairs)[-1]
+
+
+def test_profiles_are_told_with_the_ceiling_and_who_is_left_out():
+    line = {"lens": "modules", "mode": "drop", "n_components": 11}
+    assert profile(told(**line, left_out="ia3")) == (
+        "What is left without each part: profiles differ between adapters by more than seed noise (3 adapters, 5 "
+        "seeds, 11 parts; PERMANOVA p = 0.001; ρ* = 0.50 [0.30, 0.70], r within adapters 0.90). Left out: ia3."
+    )
+    assert "no difference between profiles can be told" in profile(told(**line, permutation_p=0.2))
+    assert "too few adapters and seeds" in profile(told(**line, permutation_p=0.0625, smallest_p=0.0625))
+    assert "no ρ*" in profile(told(**line, rho=np.nan))
+
+
+def test_page_answers_for_two_adapters_and_not_for_one(picture):
+    study = study_tables()
+    question = "Is the difference between adapters more than seed noise?"
+    assert question in render(build(study), [("Title", "Caption", picture)], FACTS)
+    alone = replace(study, **{name: getattr(study, name).iloc[:0] for name in ("adapters", "ranking", "noise")})
+    assert question not in render(build(alone), [("Title", "Caption", picture)], FACTS)
 
 
 @pytest.fixture

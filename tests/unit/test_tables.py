@@ -56,6 +56,41 @@ def test_study_without_capability_evals_has_an_empty_capability_table(tmp_path):
     assert frame.empty and (tmp_path / "capability.tex").read_text().count("\\\\") >= 1
 
 
+def test_adapters_have_one_line_each_with_their_parts(tables):
+    frame = tables["adapters"]
+    assert frame["adapter"].tolist() == ["lora-r8", "lora-r1"]
+    drop = pick(tables["retained"], adapter="lora-r8", eval="claims", lens="modules", component="mlp")["drop"].item()
+    assert frame["drop:mlp"].iloc[0] == drop
+    text = present("adapters", frame)
+    assert text["Trainable"].tolist() == ["18,432", "2,304"]
+    assert text["Effect on claims (nats)"].str.startswith("−").all()
+    assert {"Transfer to dilemmas", "Accuracy lost on knowledge", "R_keep of write", "Best on claims"} <= set(text)
+    hidden = present("adapters", frame.assign(verdict="not_identified"))
+    assert set(hidden["R_drop of mlp"]) == set(hidden["Transfer to dilemmas"]) == {"not identified"}
+
+
+def test_pairs_name_the_stronger_first(tables):
+    frame = tables["ranking"]
+    assert (frame["difference"] > 0).all() and len(frame) == 2
+    assert present("ranking", frame)["Rival"].iloc[0] == "lora-r1"
+
+
+def test_noise_tells_the_full_effect_before_the_lenses(tables):
+    text = present("noise", tables["noise"])
+    assert text["Compared"].iloc[0] == "full effect" and text["Compared"].iloc[1] == "layers, drop"
+    unknown = text[text["Remark"].str.startswith("not identified: ")]
+    assert set(unknown["Eval"]) == {"dilemmas"} and set(unknown["p (permuted)"]) == {"–"}
+
+
+def test_study_with_one_adapter_has_empty_comparisons(tmp_path):
+    study = study_tables()
+    alone = replace(study, **{name: getattr(study, name).iloc[:0] for name in ("adapters", "ranking", "noise")})
+    found = build(alone)
+    for name in ("adapters", "ranking", "noise"):
+        assert found[name].empty
+        write(name, found[name], tmp_path)
+
+
 def test_components_are_ordered_as_people_count():
     assert natural(["top-16", "top-2", "layer-10", "layer-9"]) == ["layer-9", "layer-10", "top-2", "top-16"]
     assert natural(["write", "read", "attention"]) == ["attention", "read", "write"]

@@ -132,7 +132,7 @@ class Plan:
             there = {lens for run in runs for lenses in run.values() for lens in lenses}
             if any(runs):
                 lenses = [lens for lens in self.study.lenses if lens in there]
-                cells.append((model, behaviour, self.effect_evals, lenses))
+                cells.append((model, behaviour, self.effect_evals, lenses, sum(map(bool, runs))))
         return {key.stem: key for key in figure_keys(cells)}
 
     def in_study(self, pattern: str, **values: list[str]) -> list[str]:
@@ -334,6 +334,8 @@ class Plan:
             "cell": _cell(wildcards, "study"),
             "scores": sorted(self.study_scores()),
             "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
+            "headline": self.effect_evals[0],
+            "trainable": {model: self.trainable_parameters(model) for model in self.study.models},
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 

@@ -29,7 +29,16 @@ OUTPUTS = {
     "anchors": [paths.ANCHORS],
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
     "gather": [paths.SCORES],
-    "retained": [paths.RETAINED, paths.SEEDS, paths.STUDY_CONTROLS, paths.DOSES, paths.MISSING],
+    "retained": [
+        paths.RETAINED,
+        paths.SEEDS,
+        paths.STUDY_CONTROLS,
+        paths.DOSES,
+        paths.MISSING,
+        paths.ADAPTERS,
+        paths.RANKING,
+        paths.NOISE,
+    ],
     "tables": [
         paths.TABLES_MANIFEST,
         *(

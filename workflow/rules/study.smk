@@ -30,6 +30,9 @@ rule retained:
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
         missing=paths.MISSING,
+        adapters=paths.ADAPTERS,
+        ranking=paths.RANKING,
+        noise=paths.NOISE,
     log:
         tasks.LOG["retained"],
     benchmark:
@@ -48,7 +51,8 @@ rule retained:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs {params.files}"
         " --outputs retained={output.retained} seeds={output.seeds}"
-        " controls={output.controls} doses={output.doses} missing={output.missing} 2>&1 | tee -i {log}"
+        " controls={output.controls} doses={output.doses} missing={output.missing}"
+        " adapters={output.adapters} ranking={output.ranking} noise={output.noise} 2>&1 | tee -i {log}"
 
 
 rule tables:
@@ -58,6 +62,9 @@ rule tables:
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
         missing=paths.MISSING,
+        adapters=paths.ADAPTERS,
+        ranking=paths.RANKING,
+        noise=paths.NOISE,
     output:
         manifest=paths.TABLES_MANIFEST,
         csv=report(
@@ -83,7 +90,8 @@ rule tables:
     shell:
         "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
+        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
+        " noise={input.noise} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule figures:
@@ -93,6 +101,9 @@ rule figures:
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
         missing=paths.MISSING,
+        adapters=paths.ADAPTERS,
+        ranking=paths.RANKING,
+        noise=paths.NOISE,
     output:
         png=report(
             expand(paths.FIGURE, ending="png", allow_missing=True),
@@ -118,7 +129,8 @@ rule figures:
     shell:
         "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} --outputs png={output.png} 2>&1 | tee -i {log}"
+        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
+        " noise={input.noise} --outputs png={output.png} 2>&1 | tee -i {log}"
 
 
 rule report:
@@ -128,6 +140,9 @@ rule report:
         controls=paths.STUDY_CONTROLS,
         doses=paths.DOSES,
         missing=paths.MISSING,
+        adapters=paths.ADAPTERS,
+        ranking=paths.RANKING,
+        noise=paths.NOISE,
         figures=PLAN.in_study(paths.FIGURE, figure=list(PLAN.figures), ending=["png"]),
     output:
         page=report(
@@ -152,4 +167,5 @@ rule report:
     shell:
         "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} --outputs page={output.page} 2>&1 | tee -i {log}"
+        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
+        " noise={input.noise} --outputs page={output.page} 2>&1 | tee -i {log}"

@@ -22,4 +22,22 @@ CAPTIONS = {
         "the answers, divergence from the base model, and capability. Ribbons hold 5–95 % of random dW with the same "
         "norm in every tensor."
     ),
+    "adapters": (
+        "Each adapter's effect on the headline eval, its transfer to other evals (their effect over the headline's), "
+        "and what it costs: accuracy lost and divergence from the base model, means of α = −1 and α = +1. Dots are "
+        "seeds, the tick is the mean (for transfer the ratio of means), the bar its 95 % interval over seeds (t; for "
+        "transfer Fieller). Strongest first; beside it the trainable parameters of one pole."
+    ),
+    "ranking": (
+        "The share of pairs of seeds in which the row's adapter has a larger effect than the column's, in the "
+        "direction that the adapters have on average; ties count half. A dot marks pairs whose paired difference has "
+        "q < 0.05 (t-test over common seeds, Benjamini–Hochberg over pairs). With S seeds each, shares go in steps of "
+        "1/S²: 0 or 1 says that the samples do not overlap, not that the next seed will agree."
+    ),
+    "profiles": (
+        "The share of the full effect on the headline eval that is lost without each part (1 − R_drop) and left with "
+        "it alone (R_keep), strongest adapter first. ρ* is the correlation of profiles between adapters over that "
+        "within adapters, always between different seeds: 1 where adapters differ by seed noise alone. p is "
+        "PERMANOVA's, labels of adapters permuted within seeds. A dot marks q < 0.05; hatched cells are not identified."
+    ),
 }

@@ -5,10 +5,18 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dwatlas.figures import dose, energy, forest, map, style
+from dwatlas.figures import adapters, dose, energy, forest, map, profiles, ranking, style
 from dwatlas.tables.study import StudyTables
 
-FIGURES = {"forest": forest, "map": map, "energy": energy, "dose": dose}
+FIGURES = {
+    "forest": forest,
+    "map": map,
+    "energy": energy,
+    "dose": dose,
+    "adapters": adapters,
+    "ranking": ranking,
+    "profiles": profiles,
+}
 
 
 def render(kind: str, tables: StudyTables, **selection: str) -> tuple[Figure, pd.DataFrame]:

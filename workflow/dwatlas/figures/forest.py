@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
-from dwatlas.figures import style
+from dwatlas.figures import marks, style
 from dwatlas.figures.ratios import MODES, caption, component_names, goes_beyond, ratios
 from dwatlas.tables.order import stem
 from dwatlas.tables.present import VERDICTS, estimate, number
@@ -86,49 +86,20 @@ def _control(axes: Axes, line, y: float, colour: str) -> None:
     axes.add_patch(Rectangle((line.lo, y - 0.42), width, 0.84, color=style.CONTROL, alpha=0.45, linewidth=0, zorder=2))
 
 
-def _bar(axes: Axes, line, y: float, colour: str) -> None:
-    if not np.isnan(line.lo):
-        axes.barh(y, line.hi - line.lo, left=line.lo, height=0.42, color=colour, alpha=0.45, linewidth=0, zorder=3)
-        _arrows(axes, line.lo, line.hi, y, colour)
-    axes.plot([line.value] * 2, [y - 0.3, y + 0.3], color=style.INK, linewidth=1.6, zorder=6, solid_capstyle="butt")
-
-
 def _thin(axes: Axes, line, y: float, colour: str) -> None:
     axes.plot([line.lo, line.hi], [y, y], color=colour, linewidth=0.9, zorder=4, solid_capstyle="butt")
-    _arrows(axes, line.lo, line.hi, y, colour)
-
-
-def _dot(axes: Axes, line, y: float, colour: str) -> None:
-    offset = 0.11 * ((line.seed * 2) % 5 - 2)
-    low, high = axes.get_xlim()
-    if low <= line.value <= high:
-        axes.plot(line.value, y + offset, "o", markersize=2.6, color=colour, markeredgecolor="white",
-                  markeredgewidth=0.35, zorder=5)  # fmt: skip
-    else:
-        _arrows(axes, line.value, line.value, y + offset, colour)
+    marks.arrows(axes, line.lo, line.hi, y, colour)
 
 
 def _hatched(axes: Axes, line, y: float, colour: str) -> None:
-    low, high = axes.get_xlim()
-    axes.add_patch(Rectangle((low, y - 0.42), high - low, 0.84, facecolor="#F2F2F2", edgecolor=style.HATCH,
-                             hatch="/////", linewidth=0, zorder=2))  # fmt: skip
-    effect = f"effect {estimate(line.value, line.lo, line.hi, sign=True)} nats"
-    axes.text((low + high) / 2, y, effect, ha="center", va="center", fontsize=5.8, zorder=6,
-              bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
-
-
-def _arrows(axes: Axes, lo: float, hi: float, y: float, colour: str) -> None:
-    low, high = axes.get_xlim()
-    for beyond, edge, marker in ((lo < low, low, "<"), (hi > high, high, ">")):
-        if beyond:
-            axes.plot(edge, y, marker=marker, color=colour, markersize=4, clip_on=False, zorder=7)
+    marks.hatched(axes, y, f"effect {estimate(line.value, line.lo, line.hi, sign=True)} nats")
 
 
 _MARKS = {
     ("ratio", "control"): _control,
-    ("ratio", "estimate"): _bar,
+    ("ratio", "estimate"): marks.bar,
     ("ratio", "new_items"): _thin,
-    ("ratio", "seed"): _dot,
+    ("ratio", "seed"): marks.dot,
     ("nats", "estimate"): _hatched,
 }
 

@@ -49,32 +49,31 @@ def draw(data: pd.DataFrame) -> Figure:
     """Two rows of strips (drop, keep) and two columns (share, SD over seeds)."""
     adapters, components = list(dict.fromkeys(data["adapter"])), component_names(data)
     annotated = len(components) <= ANNOTATED_COMPONENTS
-    strip = (CELL_WIDTH if annotated else NARROW_CELL_WIDTH) * len(components) + 0.9
-    figure = style.blank(2 * strip + 1.2, 2 * (CELL_HEIGHT * len(adapters) + 0.35) + 1.9)
+    width = (CELL_WIDTH if annotated else NARROW_CELL_WIDTH) * len(components) + 0.9
+    figure = style.blank(2 * width + 1.2, 2 * (CELL_HEIGHT * len(adapters) + 0.35) + 1.9)
     grid = figure.subplots(2, 2, sharex=True, sharey=True)
-    scales = _scales(data)
+    spread = np.nanmax([0.1, *data["sd"]])
+    scales = {"share": share_scale(data), "sd": ScalarMappable(Normalize(0, spread), "Greys")}
     for row, mode in enumerate(MODES):
         for column, quantity in enumerate(("share", "sd")):
-            _strip(grid[row, column], pick(data, mode=mode), adapters, components, quantity, scales[quantity])
+            strip(grid[row, column], pick(data, mode=mode), adapters, components, quantity, scales[quantity])
             grid[row, column].set_title(TITLES[mode, quantity], loc="left")
     for column, (quantity, label) in enumerate({"share": "share of the full effect", "sd": "SD of it"}.items()):
         bar = figure.colorbar(scales[quantity], ax=grid[:, column], shrink=0.8, aspect=16, pad=0.02)
         bar.set_label(label)
         bar.outline.set_visible(False)
-    style.below(figure, _legend(data), caption(data))
+    style.below(figure, legend(data), caption(data))
     return figure
 
 
-def _scales(data: pd.DataFrame) -> dict[str, ScalarMappable]:
+def share_scale(data: pd.DataFrame) -> ScalarMappable:
+    """Colours of shares of the full effect, diverging at 0."""
     reach = np.nanmax([1.0, *data["share"].abs()])
-    spread = np.nanmax([0.1, *data["sd"]])
-    return {
-        "share": ScalarMappable(Normalize(-reach, reach), "RdBu_r"),
-        "sd": ScalarMappable(Normalize(0, spread), "Greys"),
-    }
+    return ScalarMappable(Normalize(-reach, reach), "RdBu_r")
 
 
-def _strip(axes: Axes, cells: pd.DataFrame, adapters: list[str], components: list[str], quantity: str, scale) -> None:
+def strip(axes: Axes, cells: pd.DataFrame, adapters: list[str], components: list[str], quantity: str, scale) -> None:
+    """Adapters × components, coloured by ``quantity``; hatched where it is null, blank where there is no such part."""
     for cell in cells.itertuples():
         x, y = components.index(cell.component), adapters.index(cell.adapter)
         value = getattr(cell, quantity)
@@ -101,7 +100,8 @@ def _strip(axes: Axes, cells: pd.DataFrame, adapters: list[str], components: lis
     axes.spines[:].set_visible(False)
 
 
-def _legend(data: pd.DataFrame) -> list:
+def legend(data: pd.DataFrame) -> list:
+    """What dots and hatching mean, where there are any."""
     handles = []
     if (data["share"].notna() & (data["q"] < SIGNIFICANT)).any():
         label = f"differs from 0 (q < {SIGNIFICANT}, Benjamini–Hochberg)"

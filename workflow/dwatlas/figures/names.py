@@ -7,12 +7,16 @@ from dataclasses import dataclass
 from itertools import product
 
 PER_LENS = ("forest", "map", "energy")
-KINDS = (*PER_LENS, "dose")
+COMPARED = ("adapters", "ranking")
+KINDS = (*PER_LENS, "dose", *COMPARED, "profiles")
 TITLES = {
     "forest": "Retained effect",
     "map": "Map of the effect",
     "energy": "Retained effect against energy",
     "dose": "Dose–response",
+    "adapters": "Adapters compared",
+    "ranking": "Which adapter is stronger",
+    "profiles": "Profiles of the adapters",
 }
 FORMATS = ("png", "svg", "pdf", "csv")
 
@@ -45,10 +49,16 @@ class FigureKey:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str]]]) -> list[FigureKey]:
-    """All figures of a study whose cells are (model, behaviour, effect evals, lenses)."""
+def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]]) -> list[FigureKey]:
+    """All figures of a study whose cells are (model, behaviour, effect evals, lenses, number of adapters).
+
+    One adapter has nothing to be compared with. Profiles are those of the headline eval, the first.
+    """
     keys = []
-    for model, behaviour, evals, lenses in cells:
+    for model, behaviour, evals, lenses, adapters in cells:
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys.append(FigureKey("dose", model, behaviour))
+        if adapters > 1:
+            keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]
+            keys += [FigureKey("profiles", model, behaviour, evals[0], lens) for lens in lenses]
     return keys

@@ -1,4 +1,4 @@
-"""Retained performance: from all of a study's scores to effects, intervals, verdicts and control percentiles."""
+"""From all of a study's scores to retained performance, intervals, verdicts, and the comparison of adapters."""
 
 import pandas as pd
 
@@ -7,6 +7,7 @@ from dwatlas.jobs.base import Job
 from dwatlas.provenance import read_provenance
 from dwatlas.scoring.rows import SCORE_SCHEMA
 from dwatlas.statistics import schemas
+from dwatlas.statistics.comparison import compare
 from dwatlas.statistics.retained import summarise
 from dwatlas.versions import check_not_mixed
 
@@ -25,3 +26,10 @@ def work(job: Job) -> None:
     ):
         write_table(job.outputs[name], getattr(tables, name), schema, job.provenance())
     write_table(job.outputs["missing"], missing, schemas.MISSING_SCHEMA, job.provenance())
+    comparison = compare(tables.seeds, tables.doses, job.spec["headline"], job.spec["trainable"])
+    for name, schema in (
+        ("adapters", schemas.ADAPTERS_SCHEMA),
+        ("ranking", schemas.RANKING_SCHEMA),
+        ("noise", schemas.NOISE_SCHEMA),
+    ):
+        write_table(job.outputs[name], getattr(comparison, name), schema, job.provenance())

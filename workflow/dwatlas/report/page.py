@@ -11,6 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dwatlas.provenance import blank_sealed
+from dwatlas.report.seed_noise import answers
 from dwatlas.report.sentences import findings, identification
 from dwatlas.tables.present import present
 
@@ -18,6 +19,9 @@ TABLE_TITLES = {
     "summary": "Effect of the full dW",
     "retained": "Retained effect of each part",
     "capability": "Capability at each dose",
+    "adapters": "Adapters compared: strength, transfer, cost",
+    "ranking": "Pairs of adapters: which is stronger",
+    "noise": "Adapters against seed noise",
     "missing": "Missing: asked for, and not there",
 }
 
@@ -44,6 +48,7 @@ def render(
         provenance=_in_attribute(blank_sealed(provenance)),
         identification=identification(tables["summary"]),
         findings=findings(tables["summary"], tables["retained"]),
+        answers=answers(tables["noise"], tables["ranking"]),
         tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],
         missing=len(tables["missing"]),
         figures=[(title, caption, data_uri(path)) for title, caption, path in figures],

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 
 from dwatlas.statistics.arrays import FULL, LINE, ZERO, Part, ScoreArray
 
+PRIMARY_EFFECT = "antisymmetric"
 _STAND_IN = ["lens", "component", "stands_for", "control"]
 
 

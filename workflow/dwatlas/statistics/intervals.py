@@ -95,7 +95,7 @@ def fieller(N: Array, D: Array, covariance: Estimand) -> Interval:
     interval is unbounded.
     """
     g = gate(D, covariance)
-    verdict = "identified" if g < WEAK_FROM_G else "weak" if g < 1 else "not_identified"
+    verdict = verdict_of(g)
     if verdict == "not_identified":
         return Interval(np.nan, np.nan, np.nan, g, verdict)
     ratio = float(N.mean() / D.mean()) + 0.0
@@ -124,6 +124,11 @@ def gate(D: Array, covariance: Estimand) -> float:
     """g = t²V_D/D̄²: below 1 where a two-sided t-test finds D̄ ≠ 0; NaN where that cannot be tested."""
     V_D, df = covariance(D, D)
     return float(_t2(df) * V_D / D.mean() ** 2) if D.mean() else np.nan
+
+
+def verdict_of(g: float) -> Verdict:
+    """Whether an effect can stand below a ratio; a g that is null is not identified."""
+    return "identified" if g < WEAK_FROM_G else "weak" if g < 1 else "not_identified"
 
 
 def mean_interval(values: Float[np.ndarray, " seeds"]) -> tuple[float, float, float]:

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL, GROUP, SIZES, ZERO, Absent, Part, score_arrays
 from dwatlas.statistics.controls import control_records
 from dwatlas.statistics.doses import dose_records
 from dwatlas.statistics.effects import Effects, measure_effects
+from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import ESTIMANDS, Array, effect_interval, fieller
 from dwatlas.statistics.testing import benjamini_hochberg, p_value
 
@@ -54,13 +54,13 @@ def summarise(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Tables:
             controls += [group | record for record in stand_ins]
             seeds += [group | record for record in _seed_records(effects, kind)]
             retained += [group | record for record in _retained_records(effects, kind, stand_ins)]
-    table = _table(retained, schemas.RETAINED_SCHEMA, [*_EFFECT, "estimand"])
+    table = frame_of(retained, schemas.RETAINED_SCHEMA, [*_EFFECT, "estimand"])
     table["q"] = table.groupby(FAMILY)["p"].transform(benjamini_hochberg)
     return Tables(
         retained=table,
-        seeds=_table(seeds, schemas.SEEDS_SCHEMA, [*_EFFECT, "seed"]),
-        controls=_table(controls, schemas.CONTROLS_SCHEMA, [*_EFFECT, "control"]),
-        doses=_table(doses, schemas.DOSES_SCHEMA, [*GROUP, "control", "draw", "seed", "alpha", "metric"]),
+        seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, [*_EFFECT, "seed"]),
+        controls=frame_of(controls, schemas.CONTROLS_SCHEMA, [*_EFFECT, "control"]),
+        doses=frame_of(doses, schemas.DOSES_SCHEMA, [*GROUP, "control", "draw", "seed", "alpha", "metric"]),
     )
 
 
@@ -115,9 +115,3 @@ def _control_columns(part: Part, stand_ins: list[dict], verdict: str) -> dict:
         "control_sd": chosen["sd_nats"] / abs(unit),
         "control_percentile": chosen["percentile"],
     }
-
-
-def _table(records: list[dict], schema: pa.Schema, keys: list[str]) -> pd.DataFrame:
-    """Records as a frame with the schema's columns and types, sorted by ``keys``, which tell all lines apart."""
-    table = pa.Table.from_pandas(pd.DataFrame(records, columns=schema.names), schema=schema, preserve_index=False)
-    return table.to_pandas().sort_values(keys, ignore_index=True)

@@ -88,3 +88,74 @@ DOSES_SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
+
+_CELL = [(name, pa.string()) for name in ("model", "behaviour")]
+
+ADAPTERS_SCHEMA = pa.schema(
+    [
+        *_CELL,
+        ("adapter", pa.string()),
+        ("measure", pa.string()),
+        ("eval", pa.string()),
+        ("headline", pa.bool_()),
+        ("value", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("g", pa.float64()),
+        ("verdict", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("trainable", pa.int64()),
+    ]
+)
+"""``measure`` is one of ``statistics.measures.MEASURES``; ``headline`` marks the first-listed eval of the behaviour."""
+
+RANKING_SCHEMA = pa.schema(
+    [
+        *_CELL,
+        ("eval", pa.string()),
+        ("adapter", pa.string()),
+        ("rival", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("direction", pa.int8()),
+        ("difference", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+        ("improvement", pa.float64()),
+        ("improvement_lo", pa.float64()),
+        ("improvement_hi", pa.float64()),
+    ]
+)
+"""``difference`` is ``direction`` × (effect of ``adapter`` − effect of ``rival``) in nats, paired by seed."""
+
+NOISE_SCHEMA = pa.schema(
+    [
+        *_CELL,
+        ("eval", pa.string()),
+        ("lens", pa.string()),
+        ("mode", pa.string()),
+        ("n_adapters", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("n_components", pa.int32()),
+        ("left_out", pa.string()),
+        ("verdict", pa.string()),
+        ("why", pa.string()),
+        ("f", pa.float64()),
+        ("p", pa.float64()),
+        ("permutation_p", pa.float64()),
+        ("smallest_p", pa.float64()),
+        ("dispersion_p", pa.float64()),
+        ("adapter_sd", pa.float64()),
+        ("seed_sd", pa.float64()),
+        ("residual_sd", pa.float64()),
+        ("adapter_share", pa.float64()),
+        ("within_r", pa.float64()),
+        ("between_r", pa.float64()),
+        ("rho", pa.float64()),
+        ("rho_lo", pa.float64()),
+        ("rho_hi", pa.float64()),
+    ]
+)
+"""The full effect in nats (lens ``anchors``), and the retained profile of each lens and mode. ``left_out`` names the
+adapters that are not compared, ``why`` says why a line is not identified."""

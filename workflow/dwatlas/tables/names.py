@@ -1,4 +1,4 @@
 """Names of the study's tables; light, because the Snakefile reads them."""
 
-TABLES = ("summary", "retained", "capability", "missing")
+TABLES = ("summary", "retained", "capability", "adapters", "ranking", "noise", "missing")
 FORMATS = ("csv", "md", "tex")

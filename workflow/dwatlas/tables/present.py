@@ -104,6 +104,86 @@ def _capability(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+_HEADS = {
+    "effect": "Effect on {} (nats)",
+    "transfer": "Transfer to {}",
+    "accuracy_loss": "Accuracy lost on {}",
+    "kl_base": "KL on {} (nats)",
+    "mean_rank": "Mean rank on {}",
+    "best": "Best on {}",
+    "worst": "Worst on {}",
+    "drop": "R_drop of {}",
+    "keep": "R_keep of {}",
+}
+_RATIOS = ("transfer", "drop", "keep")
+
+
+def _adapters(frame: pd.DataFrame) -> pd.DataFrame:
+    measured = [name.split(":") for name in frame.columns if name.count(":") == 1]
+
+    def text(row: dict, measure: str, what: str) -> str:
+        if measure in _RATIOS and row["verdict"] == NOT_IDENTIFIED:
+            return VERDICTS[NOT_IDENTIFIED]
+        name = f"{measure}:{what}"
+        bounds = (row.get(f"{name}:{end}", math.nan) for end in ("lo", "hi"))
+        return estimate(row[name], *bounds, sign=measure == "effect")
+
+    about = {"Model": "model", "Behaviour": "behaviour", "Adapter": "adapter"}
+    return pd.DataFrame(
+        [
+            {head: row[name] for head, name in about.items()}
+            | {"Trainable": f"{row['trainable']:,}", "Seeds": str(row["n_seeds"])}
+            | {_HEADS[measure].format(what): text(row, measure, what) for measure, what in measured}
+            for row in frame.to_dict("records")
+        ]
+    )
+
+
+def _ranking(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Rival": row.rival,
+            "Seeds": str(row.n_seeds),
+            "Stronger by (nats)": estimate(row.difference, row.lo, row.hi),
+            "q": ABSENT if pd.isna(row.q) else probability(row.q),
+            "P(improvement)": estimate(row.improvement, row.improvement_lo, row.improvement_hi),
+        },
+    )
+
+
+def _noise(frame: pd.DataFrame) -> pd.DataFrame:
+    def p(value: float) -> str:
+        return ABSENT if pd.isna(value) else probability(value)
+
+    return pd.DataFrame(
+        [
+            {
+                "Model": row.model,
+                "Behaviour": row.behaviour,
+                "Eval": row.eval,
+                "Compared": "full effect" if row.lens == "anchors" else f"{row.lens}, {row.mode}",
+                "Adapters": str(row.n_adapters),
+                "Seeds": str(row.n_seeds),
+                "Components": str(row.n_components),
+                "F": number(row.f, 1),
+                "p (F)": p(row.p),
+                "p (permuted)": p(row.permutation_p),
+                "Least p": p(row.smallest_p),
+                "p (scatter)": p(row.dispersion_p),
+                "SD adapters, seeds, rest (nats)": ABSENT
+                if pd.isna(row.adapter_sd)
+                else ", ".join(number(sd) for sd in (row.adapter_sd, row.seed_sd, row.residual_sd)),
+                "Share of adapters": number(row.adapter_share),
+                "ρ*": estimate(row.rho, row.rho_lo, row.rho_hi),
+                "Left out": row.left_out or ABSENT,
+                "Remark": f"not identified: {row.why}" if row.why else ABSENT,
+            }
+            for row in frame.itertuples()
+        ]
+    )
+
+
 def _missing(frame: pd.DataFrame) -> pd.DataFrame:
     heads = ["Model", "Behaviour", "Adapter", "Seed", "Lens", "Why"]
     lines = [
@@ -120,4 +200,12 @@ def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
     )
 
 
-_PRESENTERS = {"summary": _summary, "retained": _retained, "capability": _capability, "missing": _missing}
+_PRESENTERS = {
+    "summary": _summary,
+    "retained": _retained,
+    "capability": _capability,
+    "adapters": _adapters,
+    "ranking": _ranking,
+    "noise": _noise,
+    "missing": _missing,
+}

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-PRIMARY_EFFECT = "antisymmetric"
+from dwatlas.statistics.effects import PRIMARY_EFFECT
+
 SEEDS_ONLY = "fixed_rows"
 SEEDS_AND_ITEMS = "new_items"
 NOT_IDENTIFIED = "not_identified"
@@ -16,13 +17,16 @@ PART = [*CELL, "lens", "component"]
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The frames of ``statistics.schemas``: ``retained``, ``seeds``, ``controls``, ``doses``, ``missing``."""
+    """The frames of ``statistics.schemas``; the last three are empty where a study has one adapter."""
 
     retained: pd.DataFrame
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
     missing: pd.DataFrame
+    adapters: pd.DataFrame
+    ranking: pd.DataFrame
+    noise: pd.DataFrame
 
 
 def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:

@@ -1,9 +1,10 @@
-"""The publication tables as numeric frames: ``summary``, ``retained``, ``capability`` and ``missing``."""
+"""The publication tables as numeric frames, by name."""
 
 from __future__ import annotations
 
 import pandas as pd
 
+from dwatlas.tables.comparison import adapters, noise, ranking
 from dwatlas.tables.intervals import mean_intervals
 from dwatlas.tables.order import natural
 from dwatlas.tables.study import (
@@ -27,6 +28,9 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
         "summary": summary(tables),
         "retained": retained(tables),
         "capability": capability(tables),
+        "adapters": adapters(tables),
+        "ranking": ranking(tables),
+        "noise": noise(tables),
         "missing": tables.missing,
     }
 

@@ -14,6 +14,7 @@ _TEX = {
     "D̄": r"$\bar{D}$",
     "R\\_drop": r"$R_{\mathrm{drop}}$",
     "R\\_keep": r"$R_{\mathrm{keep}}$",
+    "ρ": r"$\rho$",
     "α": r"$\alpha$",
     "−": r"$-$",
     "∞": r"$\infty$",
