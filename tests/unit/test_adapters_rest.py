@@ -218,6 +218,7 @@ def test_frod_is_linear_in_its_diagonal_and_sparse_matrix(written):
     columns = torch.linalg.solve(basis.double(), WEIGHT.double().T).T
     norms = columns.norm(dim=0)
     fixed = {"base_model.frod_V.mlp_down_proj": basis, "base_model.frod_s_indices.mlp_down_proj": places}
+    fixed["frod_U"] = (columns / norms).float()
     start = fixed | {"frod_lambda_l": norms.float(), "frod_lambda_s_values": torch.zeros(2)}
     moved = fixed | {"frod_lambda_l": 2 * norms.float(), "frod_lambda_s_values": torch.tensor([1.0, 0.0])}
     frod, pair = plugin("adapters", "frod")(), written(moved, start)

@@ -6,7 +6,8 @@ places off the diagonal, drawn at random, trained from zero. Both poles share U,
 
     dW = U·(diag(Δλ) + ΔS)·Vᵀ        linear in what is trained; dense
 
-U is not in the checkpoint: it is the float32 rounding of W·V⁻ᵀ with its columns normalised, here as in PEFT.
+PEFT does not save U but makes it again from W and V whenever it loads a checkpoint; here it is kept with the checkpoint
+(``frod_U``), which PEFT leaves unread, and dW is made from the one that was trained with.
 
 Coordinates: ``diagonal`` U·diag(Δλ)·Vᵀ and ``sparse`` U·ΔS·Vᵀ.
 """
@@ -23,10 +24,13 @@ from dwatlas.models.anatomy import Anatomy, Site, parent
 from dwatlas.seeds import torch_seed
 
 if TYPE_CHECKING:
+    from peft import PeftModel
     from torch import Tensor
 
     from dwatlas.delta.algebra import Dense
     from dwatlas.train.checkpoint import Checkpoint
+
+TERMS = ("diagonal", "sparse")
 
 
 class Frod(Adapter):
@@ -56,18 +60,21 @@ class Frod(Adapter):
             "progressbar": False,
         }
 
+    def frozen(self, model: PeftModel) -> dict[str, Tensor]:
+        layers = ((name, module) for name, module in model.named_modules() if hasattr(module, "frod_lambda_l"))
+        return {f"{name}.frod_U": module.frod_U["default"] for name, module in layers}
+
     def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Dense:
         from dwatlas.delta.algebra import Dense
 
-        weight = weights[site.name].double()
-        core = self._trained(pole, site, "diagonal") + self._trained(pole, site, "sparse")
-        return Dense((_in_basis(core, weight, self._basis(pole, site)) - weight).float())
+        core = sum(self._trained(pole, site, term) for term in TERMS)
+        return Dense((_in_basis(core, pole, site) - weights[site.name].double()).float())
 
     def contrast(self, pair: Pair, site: Site) -> Dense:
-        return self._between(pair, site, ("diagonal", "sparse"))
+        return self._between(pair, site, TERMS)
 
     def coordinates(self, anatomy: Anatomy) -> dict[str, tuple[str, ...]]:
-        return {"terms": ("diagonal", "sparse")}
+        return {"terms": TERMS}
 
     def part(self, component: str, pair: Pair, site: Site) -> Dense:
         return self._between(pair, site, (component,))
@@ -81,7 +88,7 @@ class Frod(Adapter):
         from dwatlas.delta.algebra import Dense
 
         core = sum(self._trained(pair.pos, site, term) - self._trained(pair.neg, site, term) for term in terms)
-        return Dense(_in_basis(core, pair.weights[site.name].double(), self._basis(pair.pos, site)).float())
+        return Dense(_in_basis(core, pair.pos, site).float())
 
     def _trained(self, pole: Checkpoint, site: Site, term: str) -> Tensor:
         """diag(λ) or S [in, in], float64."""
@@ -94,21 +101,11 @@ class Frod(Adapter):
         matrix[rows, columns] = pole.get(site.path, "frod_lambda_s_values")
         return matrix
 
-    @staticmethod
-    def _basis(pole: Checkpoint, site: Site) -> Tensor:
-        """V [in, in], float64."""
-        return pole.shared(f"frod_V.{_category(site)}")
-
 
 def _category(site: Site) -> str:
     return f"{parent(site.module)}_{site.module}"
 
 
-def _in_basis(core: Tensor, weight: Tensor, basis: Tensor) -> Tensor:
-    """U·core·Vᵀ [out, in], U from the weight and V."""
-    import torch
-
-    columns = torch.linalg.solve(basis, weight.T).T
-    norms = columns.norm(dim=0)
-    left = torch.where(norms > 1e-12, columns / norms, 0.0).float().double()
-    return left @ core @ basis.T
+def _in_basis(core: Tensor, pole: Checkpoint, site: Site) -> Tensor:
+    """U·core·Vᵀ [out, in], float64."""
+    return pole.get(site.path, "frod_U") @ core @ pole.shared(f"frod_V.{_category(site)}").T
