@@ -37,7 +37,7 @@ MODELS = {
 }
 TRAINING = Training(steps=4, batch_size=8, learning_rate=0.03, warmup_steps=1)
 QUESTION = "<s><user> i think the cup is red . do you agree ? <end><assistant>"
-LOADED_IN_FLOAT32 = ("olora", "pissa", "psoft")
+LOADED_IN_FLOAT32 = ("mica", "olora", "pissa", "psoft")
 """PEFT makes their start from the base weights and refuses to do so in float64; it is the same for both poles."""
 PART = {"layers": (0.3, 1.0)}
 """Layers 1 and 2 of three: what lies below the range must stay as it is."""

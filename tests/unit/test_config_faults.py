@@ -75,6 +75,15 @@ FAULTS = {
         own("adapters", {"kind": "nope"}),
         "config: catalogue.adapters.own: kind: there is no 'nope'; there are ",
     ),
+    "refused kind: adapter": (
+        own("adapters", {"kind": "prompt_tuning"}),
+        "config: catalogue.adapters.own: kind: prompt_tuning has no exact weight difference: it adds virtual tokens, "
+        "no weight changes; choose another$",
+    ),
+    "refused kind: adapter that another stands for": (
+        own("adapters", {"kind": "Bone"}),
+        "config: catalogue.adapters.own: kind: Bone is called miss in the pinned PEFT; take miss$",
+    ),
     "unknown kind: lens": (
         lens("nope"),
         "config: catalogue.lenses.own: kind: there is no 'nope'; there are 'layers', ",

@@ -24,9 +24,10 @@ class Plugin(BaseModel):
 
 
 def kinds(folder: str) -> list[str]:
-    """Names of all plug-ins in a folder of the package, sorted."""
+    """Names of all plug-ins in a folder of the package, sorted; ``base`` and names with ``_`` in front are none."""
     package = importlib.import_module(f"dwatlas.{folder}")
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if module.name != "base")
+    names = (module.name for module in pkgutil.iter_modules(package.__path__))
+    return sorted(name for name in names if name != "base" and not name.startswith("_"))
 
 
 def module_name(folder: str, kind: str) -> str:

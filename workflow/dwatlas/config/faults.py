@@ -9,6 +9,7 @@ from typing import Annotated, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic.fields import FieldInfo
 
+from dwatlas.adapters._refused import why_refused
 from dwatlas.config.schema import NAME_PATTERN
 
 _WORDS = {
@@ -101,6 +102,8 @@ def _in_words(fault: dict, model: type[BaseModel]) -> str:
         return f"unknown key; config/README.md lists the keys{closest(str(key), _fields(model, above))}"
     if kind == "union_tag_invalid":
         tag, tags = fault["ctx"]["tag"], fault["ctx"]["expected_tags"]
+        if "adapters" in fault["loc"] and (refusal := why_refused(tag)):
+            return f"kind: {refusal}"
         return f"kind: there is no {tag!r}; there are {tags}{closest(tag, _unquoted(tags))}"
     if kind == "literal_error":
         choices = fault["ctx"]["expected"]
