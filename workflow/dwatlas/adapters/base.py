@@ -107,13 +107,21 @@ class Adapter(Plugin):
         """The values that its ``size`` can have in a model, from which ``trainable_parameters`` chooses."""
         return range(1, min(max(site.shape) for site in self.sites(anatomy)) + 1)
 
+    def check(self, anatomy: Anatomy) -> None:
+        """Raise ``UserError``, which begins with the option's name, when an option does not fit the model."""
+
     def sized(self, anatomy: Anatomy) -> Adapter:
         """The same adapter with the size that ``trainable_parameters`` asks for.
 
-        Raises ``UserError`` when the method has no size to choose, or a size was given besides.
+        Raises ``UserError`` when the method has no size to choose, or a size was given besides, or an option does not
+        fit the model.
         """
-        if self.trainable_parameters is None:
-            return self
+        chosen = self if self.trainable_parameters is None else self._nearest(anatomy)
+        chosen.check(anatomy)
+        return chosen
+
+    def _nearest(self, anatomy: Anatomy) -> Adapter:
+        """The same adapter with the size whose number of parameters is nearest to ``trainable_parameters``."""
         if self.size is None:
             raise UserError(f"trainable_parameters: {self.kind} has no size to choose; leave it out")
         if self.size in self.model_fields_set:

@@ -1,9 +1,13 @@
 r"""LoRA: low-rank adaptation (Hu et al. 2021, arXiv:2106.09685).
 
 θ = W + s·B·A with A [r, in], B [out, r] and s = alpha / r. A is drawn at random, B is zero, so the adapter is no change
-at the start. One pole's change τ = s·B·A is exactly of rank r, and the difference of a pair keeps the factors:
+at the start. One pole's change τ = s·B·A is exactly of rank r, and the difference of a pair keeps the factors. With Δ
+the difference and a bar the mean of the poles:
 
-    dW = s·(B⁺A⁺ − B⁻A⁻) = [s·B⁺, −s·B⁻] · [A⁺; A⁻]        rank ≤ 2r
+    dW = s·(B⁺A⁺ − B⁻A⁻) = s·[ΔB, B̄] · [Ā; ΔA]        rank ≤ 2r
+
+``initialisation`` draws A as PEFT does (Kaiming uniform), from a Gaussian of deviation 1/r, or, ``orthogonal``, A and B
+both at random with row space of A orthogonal to that of B in the r dimensions between them, so that B·A = 0.
 
 Coordinates. *Ranks*: s·(b_i⁺a_i⁺ − b_i⁻a_i⁻) for each i, sorted in every matrix by size; both poles start from one A,
 so the index i means the same in both. *Sides*, with Δ the difference and a bar the mean of the poles:
@@ -16,26 +20,27 @@ no part in dW.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from dwatlas.adapters.base import Adapter, Pair
-from dwatlas.delta.ranked import in_step, steps
+from dwatlas.delta.ranked import steps
+from dwatlas.errors import UserError
 from dwatlas.models.anatomy import Anatomy, Site
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dwatlas.delta.algebra import Factored, Matrix
+    from dwatlas.delta.algebra import Matrix
+    from dwatlas.delta.factors import Contrast, Product
     from dwatlas.train.checkpoint import Checkpoint
 
 
-class Lora(Adapter):
-    """Low-rank adaptation."""
+class TwoFactors(Adapter):
+    """What all methods that train s·B·A have in common."""
 
-    kind: Literal["lora"] = "lora"
     r: int = Field(8, ge=1, description="Rank.")
     alpha: float = Field(16, gt=0, description="Scale numerator: s = alpha / r.")
 
@@ -56,31 +61,56 @@ class Lora(Adapter):
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         return {"r": self.r, "lora_alpha": self.alpha}
 
-    def factors(self, pole: Checkpoint, site: Site) -> tuple[Tensor, Tensor]:
-        """s·B [out, r] and A [r, in], float64."""
-        return self.scale * pole.get(site.path, "lora_B.weight"), pole.get(site.path, "lora_A.weight")
+    def product(self, pole: Checkpoint, site: Site) -> Product:
+        """s·B·A of a pole."""
+        return self.scaled(pole.get(site.path, "lora_B.weight"), pole.get(site.path, "lora_A.weight"))
 
-    def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Factored:
-        from dwatlas.delta.algebra import Factored
+    def scaled(self, left: Tensor, right: Tensor) -> Product:
+        """s·L·R of factors [out, r] and [r, in]."""
+        from dwatlas.delta.factors import Product
 
-        left, right = self.factors(pole, site)
-        return Factored(left.float(), right.float())
+        return Product(left, left.new_full(left.shape[1:], self.scale), right)
+
+    def pairing(self, pair: Pair, site: Site) -> Contrast:
+        """s·(B⁺A⁺ − B⁻A⁻)."""
+        from dwatlas.delta.factors import Contrast
+
+        return Contrast(self.product(pair.pos, site), self.product(pair.neg, site))
+
+    def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Matrix:
+        return self.product(pole, site).factored
+
+    def contrast(self, pair: Pair, site: Site) -> Matrix:
+        return self.pairing(pair, site).whole
 
     def coordinates(self, anatomy: Anatomy) -> dict[str, tuple[str, ...]]:
         return {"ranks": steps("rank", self.r), "sides": ("A-side", "B-side")}
 
     def part(self, component: str, pair: Pair, site: Site) -> Matrix:
-        import torch
-
-        from dwatlas.delta.algebra import Factored
-
-        (left, right), (minus_left, minus_right) = (self.factors(pole, site) for pole in (pair.pos, pair.neg))
+        pairing = self.pairing(pair, site)
         if component == "A-side":
-            return Factored((left + minus_left).float() / 2, (right - minus_right).float())
+            return pairing.right
         if component == "B-side":
-            return Factored((left - minus_left).float(), (right + minus_right).float() / 2)
-        grams = left.square().sum(0) * right.square().sum(1) + minus_left.square().sum(0) * minus_right.square().sum(1)
-        energies = grams - 2 * (left * minus_left).sum(0) * (right * minus_right).sum(1)
-        index = in_step(component, energies)
-        lefts = torch.cat([left[:, index], -minus_left[:, index]], dim=1)
-        return Factored(lefts.float(), torch.cat([right[index], minus_right[index]]).float())
+            return pairing.left
+        return pairing.step(component)
+
+
+class Lora(TwoFactors):
+    """Low-rank adaptation."""
+
+    kind: Literal["lora"] = "lora"
+    initialisation: Literal["kaiming", "gaussian", "orthogonal"] = Field(
+        "kaiming", description="How A is drawn; orthogonal draws B too, with B·A = 0, and needs an even rank."
+    )
+
+    def sizes(self, anatomy: Anatomy) -> Sequence[int]:
+        sizes = super().sizes(anatomy)
+        return sizes[1::2] if self.initialisation == "orthogonal" else sizes
+
+    def check(self, anatomy: Anatomy) -> None:
+        if self.initialisation == "orthogonal" and self.r % 2:
+            raise UserError(f"r: orthogonal initialisation needs an even rank, given {self.r}; give {self.r + 1}")
+
+    def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
+        drawn = True if self.initialisation == "kaiming" else self.initialisation
+        return super().settings(anatomy, seed) | {"init_lora_weights": drawn}

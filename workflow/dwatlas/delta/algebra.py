@@ -251,6 +251,13 @@ def total_energy(delta: Delta) -> float:
     return sum(energy(matrix) for matrix in delta.values())
 
 
+def product(left: Float[Tensor, "out k"], right: Float[Tensor, "k in"]) -> Matrix:
+    """L·R of float64 factors: factored where that holds fewer numbers than the matrix itself, else dense."""
+    if left.numel() + right.numel() < left.shape[0] * right.shape[1]:
+        return Factored(left.float(), right.float())
+    return Dense((left @ right).float())
+
+
 def total(matrices: Iterable[Matrix]) -> Matrix:
     """The sum of matrices, in the structures that they have; dense as soon as one is. At least one is needed."""
     terms: list[Matrix] = []

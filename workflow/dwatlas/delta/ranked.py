@@ -33,9 +33,18 @@ SHARES = ("largest-1", "largest-10", "others")
 """The largest hundredth, the rest of the largest tenth, and all others."""
 
 
+def shares(number: int) -> tuple[str, ...]:
+    """Those of ``SHARES`` that hold something, of ``number`` parts."""
+    ends = _ends(number)
+    return tuple(name for place, name in enumerate(SHARES) if ends[place] < ends[place + 1])
+
+
 def in_share(component: str, sizes: Tensor) -> Tensor:
     """Indices of the parts that belong to one of ``SHARES``, of parts with these ``sizes`` [n]; ascending."""
-    number = len(sizes)
-    ends = [0, -(-number // 100), -(-number // 10), number]
-    place = SHARES.index(component)
+    ends, place = _ends(len(sizes)), SHARES.index(component)
     return sizes.argsort(descending=True, stable=True)[ends[place] : ends[place + 1]].sort().values
+
+
+def _ends(number: int) -> tuple[int, ...]:
+    """Where the shares begin and end in the order of size."""
+    return 0, -(-number // 100), -(-number // 10), number

@@ -30,10 +30,12 @@ def work(job: Job) -> None:
     pairs = read_table(job.input("pairs"), PAIRS_SCHEMA)
     split = split_held_out(pairs, adapter.training.held_out_share, rng("held-out", *names, spec["order_seed"]))
     lengths = shared_lengths(pairs)
+    anatomy = Anatomy(**spec["anatomy"])
+    job.say(f"{adapter.parameters(anatomy)} trainable parameters")
     for pole in POLES:
         with torch.random.fork_rng():
             torch.manual_seed(torch_seed("initialisation", *names, spec["initialisation_seed"]))
-            config = adapter.peft_config(Anatomy(**spec["anatomy"]), spec["initialisation_seed"])
+            config = adapter.peft_config(anatomy, spec["initialisation_seed"])
             model = get_peft_model(load_model(folder, spec["dtype"]), config)
         train, held_out = (part[part["pole"] == pole] for part in split)
         order = rng("order", *names, spec["order_seed"])
@@ -59,9 +61,18 @@ def _save(model, folder: Path, job: Job) -> None:
     }
     about = folder / CONFIG
     write_text(about, json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n")
-    tensors = {name: _kept(tensor) for name, tensor in get_peft_model_state_dict(model).items()}
+    tensors = {name: _kept(tensor) for name, tensor in _unshared(get_peft_model_state_dict(model)).items()}
     provenance = job.provenance(beside={about.name: file_sha256(about)})
     write_tensors(folder / TENSORS, tensors, provenance)
+
+
+def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """A tensor that several modules share, once, under its shortest name; when loaded they share it again."""
+    names: dict[tuple, str] = {}
+    for name, tensor in tensors.items():
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        names[place] = min(names.get(place, name), name, key=len)
+    return {name: tensors[name] for name in names.values()}
 
 
 def _kept(tensor: torch.Tensor) -> torch.Tensor:

@@ -40,7 +40,11 @@ class Checkpoint:
 
     def at(self, name: str) -> Tensor:
         """A tensor in float64 by its name inside the model; ``UserError`` when it is not there."""
-        key = f"base_model.model.{name}"
+        return self.shared(f"model.{name}")
+
+    def shared(self, name: str) -> Tensor:
+        """A tensor that belongs to the adapter as a whole, such as ``vera_A``, in float64; ``UserError`` as above."""
+        key = f"base_model.{name}"
         if key not in self.tensors:
             raise UserError(f"{self.folder / TENSORS}: has no {key}; train it again")
         return self.tensors[key].double()
