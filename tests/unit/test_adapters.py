@@ -37,7 +37,7 @@ MODELS = {
 }
 TRAINING = Training(steps=4, batch_size=8, learning_rate=0.03, warmup_steps=1)
 QUESTION = "<s><user> i think the cup is red . do you agree ? <end><assistant>"
-START_IN_FLOAT32 = ("olora", "pissa")
+LOADED_IN_FLOAT32 = ("olora", "pissa", "psoft")
 """PEFT makes their start from the base weights and refuses to do so in float64; it is the same for both poles."""
 PART = {"layers": (0.3, 1.0)}
 """Layers 1 and 2 of three: what lies below the range must stay as it is."""
@@ -95,9 +95,8 @@ def test_delta_is_the_float64_difference_of_the_merged_weights(trained):
     merged = {}
     for pole in POLES:
         base = load_model(trained.folder)
-        if trained.adapter.kind not in START_IN_FLOAT32:
-            base = base.double()
-        merged[pole] = merge(PeftModel.from_pretrained(base, trained.poles[pole]).double())
+        wide = base if trained.adapter.kind in LOADED_IN_FLOAT32 else base.double()
+        merged[pole] = merge(PeftModel.from_pretrained(wide, trained.poles[pole]).double())
     assert set(trained.delta) == {site.name for site in trained.adapter.sites(ANATOMY)}
     for name, matrix in trained.delta.items():
         difference = (merged["pos"].pop(name) - merged["neg"].pop(name)).reshape(matrix.shape)

@@ -113,8 +113,8 @@ class Adapter(Plugin):
     def sized(self, anatomy: Anatomy) -> Adapter:
         """The same adapter with the size that ``trainable_parameters`` asks for.
 
-        Raises ``UserError`` when the method has no size to choose, or a size was given besides, or an option does not
-        fit the model.
+        Raises ``UserError`` when the method has no size to choose, a size was given besides, or an option does not fit
+        the model.
         """
         chosen = self if self.trainable_parameters is None else self._nearest(anatomy)
         chosen.check(anatomy)
@@ -149,6 +149,13 @@ class Adapter(Plugin):
 
     def after_step(self, model: PeftModel, step: int) -> None:
         """What the method does after optimiser step ``step`` (from 1), with the gradients still there."""
+
+    def frozen(self, model: PeftModel) -> dict[str, Tensor]:
+        """What the method makes when a model is loaded, never trains and PEFT does not save: kept with the checkpoint.
+
+        By PEFT's name of the module, then a name of its own that PEFT leaves unread.
+        """
+        return {}
 
     # What a checkpoint means
 
@@ -185,6 +192,26 @@ class Adapter(Plugin):
     def part(self, component: str, pair: Pair, site: Site) -> Matrix | None:
         """The part of dW [out, in] at a site that belongs to a component; ``None`` where it has none."""
         raise NotImplementedError
+
+
+def divisors(number: int) -> list[int]:
+    """All divisors, ascending."""
+    return [one for one in range(1, number + 1) if number % one == 0]
+
+
+def check_divides(option: str, size: int, widths: Mapping[str, int], choices: Sequence[int]) -> None:
+    """``UserError`` when ``size`` does not divide one of the ``widths`` (module → width)."""
+    for module, width in widths.items():
+        if width % size:
+            raise UserError(
+                f"{option}: {size} does not divide the {width} of {module}; choose of {', '.join(map(str, choices))}"
+            )
+
+
+def check_unbiased(kind: str, site: Site, weights: Mapping[str, Tensor]) -> None:
+    """``UserError`` when a projection has a bias, for methods that change the whole output and so the bias too."""
+    if f"{site.path}.bias" in weights:
+        raise UserError(f"{kind}: {site.path} has a bias, which {kind} changes too; choose other target_modules")
 
 
 def known_once(names: tuple[str, ...], known: tuple[str, ...]) -> tuple[str, ...]:

@@ -132,17 +132,17 @@ class Blocks(Matrix):
 
     @property
     def parameters(self) -> int:
-        return self.blocks.numel()
+        """Blocks of zeros do not count."""
+        return int(self.blocks.flatten(1).any(1).sum()) * self.blocks[0].numel()
 
     def dense(self) -> Float[Tensor, "out in"]:
-        rows = self.side == "out"
-        weight, blocks = (self.weight, self.blocks) if rows else (self.weight.T, self.blocks.mT)
+        weight, blocks = (self.weight, self.blocks) if self.side == "out" else (self.weight.T, self.blocks.mT)
         ordered = weight if self.order is None else weight[self.order]
         size = blocks.shape[1]
         product = torch.bmm(blocks, ordered.reshape(-1, size, ordered.shape[1])).reshape(ordered.shape)
         if self.order is not None:
             product = torch.empty_like(product).index_copy_(0, self.order, product)
-        return product if rows else product.T
+        return product if self.side == "out" else product.T
 
     def scaled(self, scale: float) -> Blocks:
         return replace(self, blocks=scale * self.blocks)

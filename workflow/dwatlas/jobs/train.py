@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 import torch
-from peft import get_peft_model, get_peft_model_state_dict
+from peft import PeftModel, get_peft_model, get_peft_model_state_dict
 
+from dwatlas.adapters.base import Adapter
 from dwatlas.files import read_table, write_table, write_tensors, write_text
 from dwatlas.jobs.base import Job
 from dwatlas.models.anatomy import Anatomy
@@ -49,11 +50,11 @@ def work(job: Job) -> None:
             lambda text, pole=pole: job.say(f"{pole} {text}"),
             lengths[train.index].tolist(),
         )
-        _save(model, Path(job.outputs[pole]).parent, job)
+        _save(model, adapter, Path(job.outputs[pole]).parent, job)
         write_table(job.outputs[f"{pole}_log"], log, TRAIN_SCHEMA, job.provenance())
 
 
-def _save(model, folder: Path, job: Job) -> None:
+def _save(model: PeftModel, adapter: Adapter, folder: Path, job: Job) -> None:
     """A checkpoint that ``PeftModel.from_pretrained`` loads."""
     config = model.peft_config["default"].to_dict() | {
         "inference_mode": True,
@@ -61,7 +62,8 @@ def _save(model, folder: Path, job: Job) -> None:
     }
     about = folder / CONFIG
     write_text(about, json.dumps(config, indent=2, sort_keys=True, default=sorted) + "\n")
-    tensors = {name: _kept(tensor) for name, tensor in _unshared(get_peft_model_state_dict(model)).items()}
+    state = _unshared(get_peft_model_state_dict(model)) | adapter.frozen(model)
+    tensors = {name: _kept(tensor) for name, tensor in state.items()}
     provenance = job.provenance(beside={about.name: file_sha256(about)})
     write_tensors(folder / TENSORS, tensors, provenance)
 
