@@ -53,6 +53,9 @@ class Vera(Adapter):
     def trainable(self, site: Site) -> int:
         return site.shape[0] + self.r
 
+    def sizes(self, anatomy: Anatomy) -> range:
+        return range(1, 1025)
+
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         key = torch_seed("projection", self.kind, seed)
         return {"r": self.r, "d_initial": self.d_initial, "projection_prng_key": key}
