@@ -93,6 +93,7 @@ def _panel(axes: Axes, lines: pd.DataFrame, adapters: list[str], colours: dict[s
     axes.set_ylim(len(adapters) - 0.4, -0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
+    axes.locator_params(axis="x", nbins=5)
     style.faint_grid(axes, "x")
     for reference in references:
         axes.axvline(reference, color="#777777", linewidth=0.8, zorder=1)
