@@ -37,7 +37,7 @@ from snakemake.utils import update_config
 
 from copies import ROOT, copy_project, hashes, job_counts, snakemake
 from dwatlas.files import read_table
-from dwatlas.statistics.schemas import RETAINED_SCHEMA
+from dwatlas.statistics.schemas import ADAPTERS_SCHEMA, RANKING_SCHEMA, RETAINED_SCHEMA
 from dwatlas.study import Plan
 
 RETAINED = "results/studies/small/retained.parquet"
@@ -218,6 +218,19 @@ def test_what_was_done_before_a_study_grew_keeps_its_bytes_and_times(grown):
     assert {path for path, mark in kept.items() if grown.after.get(path) != mark} == set()
     retained = read_table(grown.folder / RETAINED, RETAINED_SCHEMA)
     assert set(retained["adapter"]) == {"lora-small", "lora-other"} and set(retained["n_seeds"]) == {3}
+
+
+def test_the_adapters_of_a_grown_study_are_compared(grown):
+    of_study = (grown.folder / RETAINED).parent
+    pairs = read_table(of_study / "ranking.parquet", RANKING_SCHEMA)
+    assert set(zip(pairs["adapter"], pairs["rival"], strict=True)) == {
+        ("lora-small", "lora-other"),
+        ("lora-other", "lora-small"),
+    }
+    assert set(pairs["n_seeds"]) == {3}
+    measures = read_table(of_study / "adapters.parquet", ADAPTERS_SCHEMA)
+    assert {"effect", "accuracy_loss", "kl_base", "mean_rank"} <= set(measures["measure"])
+    assert measures["trainable"].nunique() == 1 and (measures["trainable"] > 0).all()
 
 
 def test_a_table_of_two_versions_of_torch_is_refused_in_one_line_unless_asked_for(grown):

@@ -156,6 +156,17 @@ def test_two_seeds_give_the_interval_of_one_degree_of_freedom(finished):
     assert [line.effect_lo, line.effect_hi] == pytest.approx([(one + two) / 2 - half, (one + two) / 2 + half])
 
 
+def test_one_adapter_is_compared_with_nothing(finished):
+    for name, schema in (
+        ("adapters", schemas.ADAPTERS_SCHEMA),
+        ("ranking", schemas.RANKING_SCHEMA),
+        ("noise", schemas.NOISE_SCHEMA),
+    ):
+        assert read_table(finished.of_study / f"{name}.parquet", schema).empty
+    figures = {path.name.partition(".")[0] for path in (finished.of_study / "figures").glob("*.png")}
+    assert figures == {"forest", "map", "energy", "dose"}
+
+
 def test_parquet_says_what_made_it(finished):
     for path in finished.results.rglob("*.parquet"):
         provenance = read_provenance(path)

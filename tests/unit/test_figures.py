@@ -91,6 +91,7 @@ def test_profiles_say_what_labels_can_tell(tables):
     assert set(data["noise_n_adapters"]) == {2}
     unknown = render("profiles", tables, **DILEMMAS)[0]
     assert "comparison not identified" in unknown.axes[0].get_title(loc="left")
+    assert any("not identified: the full effects of 0 adapters" in text.get_text() for text in unknown.texts)
 
 
 def test_seed_dots_share_one_denominator(tables):

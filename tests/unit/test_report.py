@@ -128,7 +128,7 @@ def test_what_cannot_be_told_from_seed_noise_is_not_claimed():
 
 def test_unequal_scatter_qualifies_the_tests():
     pairs = pd.DataFrame({"q": [0.01, 0.2, np.nan]})
-    assert remarks(told(), pairs)[1:] == ["1 of 3 pairs of adapters differ with q < 0.05."]
+    assert remarks(told(), pairs)[1:] == ["Pairs of adapters that differ with q < 0.05: 1 of 3."]
     assert "approximate" in remarks(told(dispersion_p=0.01), pairs)[-1]
 
 

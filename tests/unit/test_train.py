@@ -332,5 +332,5 @@ def adapted_base():
 
 def held_out_of(pole: str) -> pd.DataFrame:
     pairs = models_made.pairs()
-    held_out = split_held_out(pairs, 0.1, rng("held-out", "made", "agreement", "lora", 0))[1]
+    held_out = split_held_out(pairs, 0.1, rng("held-out", "made", "agreement", 0))[1]
     return held_out[held_out["pole"] == pole]

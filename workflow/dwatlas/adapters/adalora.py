@@ -2,9 +2,9 @@ r"""AdaLoRA: adaptive budget allocation (Zhang et al. 2023, arXiv:2303.10512).
 
 θ = W + s·B·diag(λ)·A with A [R, in], B [out, R], R = ``init_r`` and s = alpha / (R + 10⁻⁵). A and B are drawn at random
 and kept near orthonormal by a penalty; λ starts as zero, so the adapter is no change at the start. While it trains, a
-budget that falls from R to ``target_share``·R terms per matrix on average is given to the terms that matter most in the
-whole model, and the λ of the others are set to zero. Each pole prunes by its own gradients. A pole's rank at a matrix is
-what it kept there, anything from 0 to R, and
+budget that falls from R to ``target_share``·R terms per matrix on average is given to the terms that matter most in
+the whole model, and the λ of the others are set to zero. Each pole prunes by its own gradients. A pole's rank at a
+matrix is what it kept there, anything from 0 to R, and
 
     dW = s·(B⁺diag(λ⁺)A⁺ − B⁻diag(λ⁻)A⁻)        rank ≤ 2R
 
@@ -57,7 +57,7 @@ class Adalora(Adapter):
         0.3,
         ge=0,
         lt=1,
-        description="Share of the steps after it has fallen; a training of one or two may prune nothing.",
+        description="Share of the steps after it has fallen. A training of one step prunes nothing.",
     )
     interval: int = Field(1, ge=1, description="Steps between two allocations.")
     smoothing: float = Field(0.85, gt=0, lt=1, description="Weight of the past in the importance of a term (β₁).")

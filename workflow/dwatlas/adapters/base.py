@@ -8,6 +8,7 @@ each weight (``change``), and from a pair the part of dW that belongs to a coord
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -24,6 +25,11 @@ if TYPE_CHECKING:
 
     from dwatlas.delta.algebra import Delta, Matrix
     from dwatlas.train.checkpoint import Checkpoint
+
+
+AROUND = 50
+"""Sizes on either side that are tried as well, as the number of parameters need not rise or fall with every step of a
+size."""
 
 
 class Training(BaseModel):
@@ -104,7 +110,8 @@ class Adapter(Plugin):
         return sum(self.trainable(site) for site in self.sites(anatomy))
 
     def sizes(self, anatomy: Anatomy) -> Sequence[int]:
-        """The values that its ``size`` can have in a model, from which ``trainable_parameters`` chooses."""
+        """The values that its ``size`` can have in a model, from which ``trainable_parameters`` chooses; over them the
+        number of parameters rises or falls on the whole."""
         return range(1, min(max(site.shape) for site in self.sites(anatomy)) + 1)
 
     def check(self, anatomy: Anatomy) -> None:
@@ -126,9 +133,17 @@ class Adapter(Plugin):
             raise UserError(f"trainable_parameters: {self.kind} has no size to choose; leave it out")
         if self.size in self.model_fields_set:
             raise UserError(f"trainable_parameters: sets {self.size}, which is given too; leave one of them out")
-        fixed = self.model_copy(update={"trainable_parameters": None})
-        each = (fixed.model_copy(update={self.size: size}) for size in self.sizes(anatomy))
-        return min(each, key=lambda one: abs(one.parameters(anatomy) - self.trainable_parameters))
+        fixed, sizes = self.model_copy(update={"trainable_parameters": None}), self.sizes(anatomy)
+
+        def number(place: int) -> int:
+            return fixed.model_copy(update={self.size: sizes[place]}).parameters(anatomy)
+
+        sign = 1 if number(0) <= number(len(sizes) - 1) else -1
+        wanted = self.trainable_parameters
+        place = bisect_left(range(len(sizes)), sign * wanted, key=lambda place: sign * number(place))
+        near = range(max(place - AROUND, 0), min(place + AROUND, len(sizes)))
+        best = min(near, key=lambda place: abs(number(place) - wanted))
+        return fixed.model_copy(update={self.size: sizes[best]})
 
     # Training
 
@@ -204,7 +219,7 @@ def check_divides(option: str, size: int, widths: Mapping[str, int], choices: Se
     for module, width in widths.items():
         if width % size:
             raise UserError(
-                f"{option}: {size} does not divide the {width} of {module}; choose of {', '.join(map(str, choices))}"
+                f"{option}: {size} does not divide the {width} of {module}; choose from {', '.join(map(str, choices))}"
             )
 
 

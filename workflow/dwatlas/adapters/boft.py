@@ -7,8 +7,8 @@ of a skew-symmetric ½(A − Aᵀ) with A [b, b] trained. A = 0 and s = 1 at the
 dW = diag(s⁺)·W·Q⁺ − diag(s⁻)·W·Q⁻ is dense and of full rank.
 
 PEFT builds the factors with CUDA code that it compiles when it can; where it cannot it takes m = 1, with a warning.
-Here PyTorch builds them, for every m and on every device. So a checkpoint with m > 1 loads only in a PEFT that has
-compiled its code; one with m = 1 (the default here and there) loads in all.
+Here PyTorch builds them, for every m and on every device. So a PEFT that has not compiled its code refuses a checkpoint
+with m > 1 (``size mismatch``); one with m = 1, the default here and there, loads in all.
 
 Coordinates, with Δ the difference and a bar the mean of the poles:
 
@@ -54,7 +54,7 @@ class Boft(Adapter):
     butterfly_factors: int = Field(
         1,
         ge=1,
-        description="Factors, m. With more than 1, checkpoints load only in a PEFT that has compiled its CUDA code.",
+        description="Factors, m. With more than 1 a checkpoint loads only in a PEFT that has compiled its CUDA code.",
     )
 
     peft: ClassVar = "BOFTConfig"
@@ -62,8 +62,8 @@ class Boft(Adapter):
 
     def check(self, anatomy: Anatomy) -> None:
         sizes = [size * self._reach for size in self.sizes(anatomy)]
-        option = "block_size" if self._reach == 1 else f"block_size: {self.block_size}·{self._reach}"
-        check_divides(option, self.block_size * self._reach, self._widths(anatomy), sizes)
+        times = f" (times {self._reach}, for {self.butterfly_factors} butterfly_factors)" if self._reach > 1 else ""
+        check_divides(f"block_size{times}", self.block_size * self._reach, self._widths(anatomy), sizes)
 
     def sizes(self, anatomy: Anatomy) -> list[int]:
         width = math.gcd(*self._widths(anatomy).values())

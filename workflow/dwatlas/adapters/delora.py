@@ -1,19 +1,20 @@
 r"""DeLoRA: decoupled low-rank adaptation (Bini, Girrbach and Akata 2025, arXiv:2503.18225).
 
 θ = W + (λ/r)·B̂·Â·diag(w), where w [in] are the norms of W's columns at the start, b̂_i = b_i / max(‖b_i‖, 10⁻⁴) the
-normalised columns of B [out, r], â_i the normalised rows of A [r, in] likewise, and λ one trained strength per matrix: a
-matrix's directions and its strength are trained apart. B starts as zero, so the adapter is no change at the start. One
-pole's change is of rank r; as soon as B has moved, its size is set by λ and not by how far B moved. The difference of a
-pair keeps the factors:
+normalised columns of B [out, r], â_i the normalised rows of A [r, in] likewise, and λ one trained strength per matrix:
+a matrix's directions and its strength are trained apart. B starts as zero, so the adapter is no change at the start.
+One pole's change is of rank r. As soon as B has moved, its size is set by λ and not by how far B moved: with
+directions near orthogonal ‖τ‖ is about λ·‖W‖/√(r·in), so what suits a width of 1024 is four times too much for 64. The
+difference of a pair keeps the factors:
 
     dW = (1/r)·(λ⁺B̂⁺Â⁺ − λ⁻B̂⁻Â⁻)·diag(w)        rank ≤ 2r
 
-Coordinates, with Δ the difference and a bar the mean of the poles, a product's bar the mean of the products. *Strengths*:
+Coordinates, with Δ the difference and a bar the mean of the poles. *Strengths*, exact as there are two factors:
 
-    dW·diag(1/w) = (Δλ/r)·mean(B̂Â) + (λ̄/r)·Δ(B̂Â)        strengths and directions
+    dW = (Δλ/r)·½(B̂⁺Â⁺ + B̂⁻Â⁻)·diag(w) + (λ̄/r)·(B̂⁺Â⁺ − B̂⁻Â⁻)·diag(w)        strengths and directions
 
 *Factors*, one at a time around the midpoint: ``lambda`` Δλ, ``output-directions`` ΔB̂, ``input-directions`` ΔÂ, and what
-they do together, ¼·(Δλ/r)·ΔB̂·ΔÂ, as ``interaction``. *Ranks*: the terms i, sorted in every matrix by size.
+they do together, ¼·(Δλ/r)·ΔB̂·ΔÂ·diag(w), as ``interaction``. *Ranks*: the terms i, sorted in every matrix by size.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ class Delora(Adapter):
 
     kind: Literal["delora"] = "delora"
     r: int = Field(8, ge=1, description="Rank.")
-    strength: float = Field(15, gt=0, description="λ at the start: the bound of the change, over the norms of columns.")
+    strength: float = Field(
+        15, gt=0, description="λ at the start. A change of a matrix begins near λ/√(r·inputs) of its size."
+    )
 
     peft: ClassVar = "DeloraConfig"
     size: ClassVar = "r"

@@ -118,11 +118,11 @@ class Psoft(Adapter):
         if not (self.output_scale or self.input_scale):
             return _edit(self._turned(component, pair, site), pair.pos, site)
         poles = zip(self._trained(pair.pos, site), self._trained(pair.neg, site), strict=True)
-        means, steps_ = zip(*(((pos + neg) / 2, pos - neg) for pos, neg in poles), strict=True)
+        means, differences = zip(*(((pos + neg) / 2, pos - neg) for pos, neg in poles), strict=True)
         if component == "interaction":
-            return _edit(steps_[0] * steps_[1] * steps_[2] / 4, pair.pos, site)
+            return _edit(differences[0] * differences[1] * differences[2] / 4, pair.pos, site)
         place = {"output-scale": 0, "rotation": 1, "core": 1, "input-scale": 2}[component]
-        one, two, three = (*means[:place], steps_[place], *means[place + 1 :])
+        one, two, three = (*means[:place], differences[place], *means[place + 1 :])
         return _edit(one * two * three, pair.pos, site)
 
     def _turned(self, component: str, pair: Pair, site: Site) -> Float[Tensor, "r r"]:

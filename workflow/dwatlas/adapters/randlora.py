@@ -1,14 +1,15 @@
 r"""RandLoRA: a full-rank update from random bases (Albert et al. 2025, arXiv:2502.00987).
 
 θ = W + s·Σ_n B_n·Λ_n·A·Γ_n with s = alpha / r. The bases B_n [large, r] and A [r, small] are random, frozen and shared
-by all matrices; the diagonals Λ_n [r], zero at the start, and Γ_n [small], constant at the start, are trained; ``small``
-is the smaller side of W, ``large`` the larger, and the sum is transposed where W has more inputs than outputs. There
-are ⌈small / r⌉ bases, so the update has full rank and dW is dense. A larger r means fewer bases and fewer parameters.
-The checkpoint holds A and the B_n.
+by all matrices. The diagonals Λ_n [r], zero at the start, and Γ_n [small], constant at the start, are trained. Here
+``small`` is the smaller side of W, ``large`` the larger; the sum is transposed where W has more inputs than outputs.
+There are ⌈small / r⌉ bases, so the update has full rank and dW is dense. A larger r means fewer bases and fewer
+parameters. The checkpoint holds A and the B_n once; PEFT, which saves a copy with every module, shares them again when
+it loads them, though it warns that the modules' copies are missing.
 
-PEFT lays the columns of the B_n side by side, basis by basis, and the rows of the Λ_n·A·Γ_n rank by rank, and pairs them
-as they come. So the column that meets Λ_n[k] need not be the k-th of B_n. As all of them are independent random draws,
-nothing depends on it but the numbers, which are PEFT's here.
+PEFT lays the columns of the B_n side by side, basis by basis, and the rows of the Λ_n·A·Γ_n rank by rank, and pairs
+them as they come. So the column that meets Λ_n[k] need not be the k-th of B_n. All of them are independent random
+draws, so nothing depends on it but the numbers, which are PEFT's here.
 
 Coordinates. *Factors*, with Δ the difference and a bar the mean of the poles: dW = f(ΔΛ, Γ̄) + f(Λ̄, ΔΓ) exactly, because
 the interaction of ΔΛ and ΔΓ is even under an exchange of the poles. *Bases*: the terms n of the sum, sorted in every
@@ -42,7 +43,7 @@ class RandLora(Adapter):
 
     kind: Literal["randlora"] = "randlora"
     r: int = Field(8, ge=1, description="Rank of each basis: a larger r means fewer bases and fewer parameters.")
-    alpha: float = Field(160, gt=0, description="Scale numerator: s = alpha / r; 20·r is usual.")
+    alpha: float = Field(16, gt=0, description="Scale numerator: s = alpha / r; 20·r is usual at low learning rates.")
     bases: Literal["dense", "sparse", "very-sparse"] = Field(
         "dense", description="Random bases: uniform, or of −1, 0 and 1 (two thirds of them 0, or nearly all)."
     )

@@ -2,7 +2,8 @@ r"""VeRA: vector-based random matrix adaptation (Kopiczko et al. 2023, arXiv:231
 
 θ = W + diag(b)·B·diag(d)·A. A [r, in] and B [out, r] are random, frozen, and shared by all matrices (each takes the
 first columns and rows that it needs of the largest); b [out], zero at the start, and d [r], constant at the start, are
-trained. The checkpoint holds A and B. As both poles have the same A, the pair has the rank of one pole:
+trained, at about ten times LoRA's learning rate. The checkpoint holds A and B. As both poles have the same A, the pair
+has the rank of one pole:
 
     dW = (diag(b⁺)·B·diag(d⁺) − diag(b⁻)·B·diag(d⁻))·A        rank ≤ r
 

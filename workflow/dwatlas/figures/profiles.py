@@ -11,7 +11,7 @@ from dwatlas.tables.comparison import by_effect
 from dwatlas.tables.present import estimate, number, probability
 from dwatlas.tables.study import StudyTables, pick
 
-_NOISE = ["verdict", "permutation_p", "smallest_p", "rho", "rho_lo", "rho_hi", "n_adapters"]
+_NOISE = ["verdict", "why", "permutation_p", "smallest_p", "rho", "rho_lo", "rho_hi", "n_adapters"]
 
 
 def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) -> pd.DataFrame:
@@ -39,8 +39,13 @@ def draw(data: pd.DataFrame) -> Figure:
     bar = figure.colorbar(scale, ax=grid.tolist(), shrink=0.8, aspect=16, pad=0.02)
     bar.set_label("share of the full effect")
     bar.outline.set_visible(False)
-    style.below(figure, map.legend(data), caption(data))
+    style.below(figure, map.legend(data), caption(data, _reasons(data)))
     return figure
+
+
+def _reasons(data: pd.DataFrame) -> str:
+    why = data.loc[data["noise_why"] != "", "noise_why"].unique()
+    return f"comparison not identified: {'; '.join(why)}" if len(why) else ""
 
 
 def _ceiling(line: pd.Series) -> str:

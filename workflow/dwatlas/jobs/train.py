@@ -1,5 +1,6 @@
 """Train an adapter pair: both poles from the same initialisation, each on a base model loaded anew, as a method may
-rewrite the base when it begins."""
+rewrite the base when it begins. All adapters of a seed see the same questions in the same order, so that they can be
+compared in pairs."""
 
 import json
 from pathlib import Path
@@ -25,21 +26,22 @@ from dwatlas.train.fit import TRAIN_SCHEMA, fit, split_held_out
 
 def work(job: Job) -> None:
     spec, adapter = job.spec, build("adapters", job.spec["adapter"])
-    names = (spec["cell"]["model"], spec["cell"]["behaviour"], spec["cell"]["adapter"])
+    data = (spec["cell"]["model"], spec["cell"]["behaviour"], spec["order_seed"])
+    start = (*data[:2], spec["cell"]["adapter"], spec["initialisation_seed"])
     folder = model_folder(job.input("model"))
     tokenizer = load_tokenizer(folder)
     pairs = read_table(job.input("pairs"), PAIRS_SCHEMA)
-    split = split_held_out(pairs, adapter.training.held_out_share, rng("held-out", *names, spec["order_seed"]))
+    split = split_held_out(pairs, adapter.training.held_out_share, rng("held-out", *data))
     lengths = shared_lengths(pairs)
     anatomy = Anatomy(**spec["anatomy"])
     job.say(f"{adapter.parameters(anatomy)} trainable parameters")
     for pole in POLES:
         with torch.random.fork_rng():
-            torch.manual_seed(torch_seed("initialisation", *names, spec["initialisation_seed"]))
+            torch.manual_seed(torch_seed("initialisation", *start))
             config = adapter.peft_config(anatomy, spec["initialisation_seed"])
             model = get_peft_model(load_model(folder, spec["dtype"]), config)
         train, held_out = (part[part["pole"] == pole] for part in split)
-        order = rng("order", *names, spec["order_seed"])
+        order = rng("order", *data)
         log = fit(
             model,
             tokenizer,

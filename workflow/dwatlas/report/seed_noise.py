@@ -68,7 +68,7 @@ def remarks(line: pd.Series, pairs: pd.DataFrame) -> list[str]:
         f"Standard deviations: {sds[0]} nats between adapters, {sds[1]} that all adapters share in a seed, {sds[2]} of "
         f"an adapter's own from seed to seed; {number(100 * line['adapter_share'], 0)} % of the variance is between "
         "adapters.",
-        f"{(pairs['q'] < LEVEL).sum()} of {len(pairs)} pairs of adapters differ with q < {LEVEL}.",
+        f"Pairs of adapters that differ with q < {LEVEL}: {(pairs['q'] < LEVEL).sum()} of {len(pairs)}.",
     ]
     if _is_small(line["dispersion_p"]):
         told.append(
