@@ -10,20 +10,23 @@ import hashlib
 import json
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 
 def seed_sequence(*names: str | int | None) -> np.random.SeedSequence:
     """The seed sequence of a stream; ``names`` say what it is for (``None`` where a facet is held fixed)."""
+    import numpy as np
+
     digest = hashlib.sha256(json.dumps(names).encode()).digest()
     return np.random.SeedSequence(int.from_bytes(digest, "big"))
 
 
 def rng(*names: str | int | None) -> np.random.Generator:
     """A numpy generator for the named stream."""
+    import numpy as np
+
     return np.random.default_rng(seed_sequence(*names))
 
 
@@ -36,4 +39,4 @@ def torch_generator(*names: str | int | None) -> torch.Generator:
 
 def torch_seed(*names: str | int | None) -> int:
     """A 63-bit integer for interfaces that only take one, such as ``torch.manual_seed``."""
-    return int(seed_sequence(*names).generate_state(1, np.uint64)[0] >> 1)
+    return int(seed_sequence(*names).generate_state(1, "uint64")[0] >> 1)
