@@ -22,9 +22,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dwatlas.adapters.base import Adapter, Pair
+from dwatlas.adapters.base import Adapter, Pair, check_divides, divisors
 from dwatlas.delta.ranked import in_share, shares
-from dwatlas.errors import UserError
 from dwatlas.models.anatomy import Anatomy, Site
 
 if TYPE_CHECKING:
@@ -49,12 +48,11 @@ class C3a(Adapter):
         return sum(math.prod(site.shape) for site in self.sites(anatomy)) // self._size(anatomy)
 
     def sizes(self, anatomy: Anatomy) -> list[int]:
-        common = self._common(anatomy)
-        return [size for size in range(1, common + 1) if common % size == 0]
+        return divisors(self._common(anatomy))
 
     def check(self, anatomy: Anatomy) -> None:
-        if (common := self._common(anatomy)) % self._size(anatomy):
-            raise UserError(f"block_size: {self.block_size} does not divide every matrix; give a divisor of {common}")
+        widths = {site.module: math.gcd(*site.shape) for site in self.sites(anatomy)}
+        check_divides("block_size", self._size(anatomy), widths, self.sizes(anatomy))
 
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         return {"block_size": self._size(anatomy), "init_weights": True}
