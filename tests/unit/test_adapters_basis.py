@@ -291,7 +291,7 @@ def test_lokr_names_the_matrices_that_it_has():
 @pytest.mark.parametrize(
     ("adapter", "message"),
     [
-        (C3a(block_size=5), "block_size: 5 does not divide the 32 of q_proj; choose of 1, 2, 4, 8, 16"),
+        (C3a(block_size=5), "block_size: 5 does not divide the 32 of q_proj; choose from 1, 2, 4, 8, 16"),
         (FourierFt(n_frequency=600), "n_frequency: 600, but the smallest matrix has 512 entries; give fewer"),
         (WaveFt(n_frequency=600), "n_frequency: 600, but the smallest matrix has 512 entries; give fewer"),
         (Shira(r=11), "r: 11, but r·(out + in) fits every matrix up to r = 10 only; give less"),
