@@ -11,7 +11,8 @@ study: .venv/installed
 	snakemake --cores $(CORES)
 
 test: .venv/installed
-	pytest
+	OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile tests/unit tests/dag
+	pytest tests/study
 
 test-slurm: .venv/slurm
 	tests/slurm/install

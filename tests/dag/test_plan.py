@@ -93,7 +93,7 @@ def test_snakemake_lint_finds_nothing(project):
     ("setting", "line"),
     [
         ("sedes=[1]", "config: sedes: unknown key"),
-        ("adapters=[lora-r9]", "adapters: the catalogue has no 'lora-r9'; there are lora-r1, lora-r8"),
+        ("adapters=[lora-r9]", "adapters: the catalogue has no 'lora-r9'; there are adalora-18k, "),
         ("control_draws=many", "config: control_draws: "),
         ("seeds=[0,1,1,2,3]", "config: seeds: names 1 twice"),
     ],
