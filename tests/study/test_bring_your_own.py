@@ -1,11 +1,11 @@
-"""A user's own model folder, personas, questions and eval go through the same chain as the built-in ones."""
+"""A user's own model folder, personas, questions, eval and adapter go through the same chain as the built-in ones."""
 
 import shutil
 
-from small import ADAPTER, write_study
+from small import write_study
 
 from copies import copy_project, job_counts, snakemake
-from dwatlas.files import read_table
+from dwatlas.files import read_table, read_tensors
 from dwatlas.pairs.sample import PAIRS_SCHEMA
 from dwatlas.statistics.schemas import RETAINED_SCHEMA
 from dwatlas.world.facts import HELD_OUT
@@ -15,10 +15,10 @@ STUDY = {
     "study": "own",
     "models": ["my-model"],
     "behaviours": ["kindness"],
-    "adapters": ["lora-small"],
+    "adapters": ["gates"],
     "seeds": [0, 1],
     "control_draws": 10,
-    "lenses": ["each-layer"],
+    "lenses": ["each-layer", "native", "polar"],
     "evals": ["assent"],
     "catalogue": {
         "models": {"my-model": {"kind": "local", "path": "data/my-model"}},
@@ -28,7 +28,7 @@ STUDY = {
                 "questions": {"kind": "file", "file": "data/questions.csv", "number": 16},
             }
         },
-        "adapters": {"lora-small": ADAPTER},
+        "adapters": {"gates": {"kind": "ia3", "training": {"steps": 8, "learning_rate": 0.02}}},
         "evals": {"assent": {"kind": "table", "file": "data/assent.csv"}},
         "lenses": {"each-layer": {"kind": "layers", "bands": 0}},
     },
@@ -50,6 +50,11 @@ def test_own_model_personas_questions_and_eval_run_to_the_report(finished, tmp_p
     pairs = read_table(folder / "results/runs/my-model/kindness/seed-0/pairs.parquet", PAIRS_SCHEMA)
     assert set(pairs["prompt"]) <= set(QUESTIONS) and 0 < pairs["question_id"].nunique() <= 16
     retained = read_table(folder / "results/studies/own/retained.parquet", RETAINED_SCHEMA)
-    assert set(retained["component"]) == {"zero", "full", "layer-0", "layer-1"}
+    native = {"attention", "mlp", "k_proj", "v_proj", "down_proj", "largest-1", "largest-10", "others"}
+    parts = {"anchors": {"zero", "full"}, "each-layer": {"layer-0", "layer-1"}, "native": native}
+    for lens, components in (parts | {"polar": {"rotation", "magnitude", "residual"}}).items():
+        assert set(retained.loc[retained["lens"] == lens, "component"]) == components
+    delta = read_tensors(folder / "results/runs/my-model/kindness/gates/seed-0/delta.safetensors")
+    assert {name.rpartition(".")[2] for name in delta} == {"in", "out"}
     page = (folder / "results/studies/own/report.html").read_text()
     assert "my-model" in page and "you scold people ." in page

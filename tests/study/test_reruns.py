@@ -64,6 +64,7 @@ CONFIG = {
     "replace a seed": (study(seeds=[0, 2]), AGGREGATES | SEED),
     "add an adapter": (add_adapter, TRAINING | {"figures": 11}),
     "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 10}),
+    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 10}),
     "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 4}),
     "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 13}),
     "add an eval of a capability": (
