@@ -12,6 +12,8 @@ import yaml
 from snakemake.utils import update_config
 from trial import CATALOGUE, lens, own
 
+from dwatlas.models.anatomy import Anatomy
+from dwatlas.registry import build
 from dwatlas.study import Plan
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -146,7 +148,7 @@ def edited(section, name, change):
 
 
 EDITS = {
-    "learning rate": ("adapters", "lora-r8", {"training": {"learning_rate": 1e-3}}, {"train"}),
+    "learning rate": ("adapters", "lora-r8", {"training": {"learning_rate": 1e-3}}, {"train", "delta"}),
     "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta"}),
     "sibling's learning rate": ("adapters", "lora-r1", {"training": {"learning_rate": 1e-3}}, set()),
     "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
@@ -169,6 +171,37 @@ def test_a_catalogue_edit_changes_the_specs_that_use_it_and_no_others(plan, tmp_
     before = specs(plan())
     (tmp_path / "catalogue" / "all.yaml").write_text(yaml.safe_dump(edited(section, name, change)))
     assert changed(before, specs(plan())) == expected
+
+
+def test_the_delta_is_checked_against_the_settings_that_were_trained_with(plan):
+    """AdaLoRA's schedule depends on the number of steps, which is no option of the method's own."""
+    options = {"kind": "adalora", "training": {"steps": 8}}
+    made = plan({"catalogue": {"adapters": {"own": options}}, "adapters": ["own"]})
+    run = SimpleNamespace(model="small", behaviour="agreement", adapter="own", seed="0")
+    trained, formed = (json.loads(made.spec(rule)(run)) for rule in ("train", "delta"))
+    settings = [
+        build("adapters", spec["adapter"]).settings(Anatomy(**spec["anatomy"]), spec["initialisation_seed"])
+        for spec in (trained, formed)
+    ]
+    assert settings[0] == settings[1] and settings[0]["total_step"] == 8
+
+
+def test_a_lens_of_the_pair_reads_the_checkpoints_and_the_adapters_options(plan):
+    lenses = {"native": {"kind": "native"}}
+    made = plan({"catalogue": {"lenses": lenses}, "lenses": ["layers", "native"]})
+    run = {"model": "small", "behaviour": "agreement", "adapter": "lora-r8", "seed": "0", "shard": ""}
+    native, layers = (SimpleNamespace(**run, lens=lens) for lens in ("native", "layers"))
+    assert made.poles(layers) == []
+    assert [path.rpartition("/seed-0/")[2] for path in made.poles(native)] == [
+        "pos/adapter_model.safetensors", "neg/adapter_model.safetensors",
+        "pos/adapter_config.json", "neg/adapter_config.json",
+    ]  # fmt: skip
+    given = [argument.partition("=")[0] for argument in made.scoring_files(native)]
+    assert given == ["rows", "base", "pos", "neg"]
+    spec = json.loads(made.spec("ablate")(native))
+    assert (spec["adapter"]["kind"], spec["adapter"]["r"]) == ("lora", 8)
+    assert "adapter" not in json.loads(made.spec("ablate")(layers))
+    assert made.code("ablate")(native) != made.code("ablate")(layers)
 
 
 STUDY_EDITS = {

@@ -283,7 +283,8 @@ class Plan:
     def _spec_delta(self, wildcards) -> dict:
         return {
             "cell": _cell(wildcards, "model", "behaviour", "adapter", "seed"),
-            **self._method(wildcards),
+            "adapter": _dump(self.adapters[wildcards.model, wildcards.adapter]),
+            "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
             "initialisation_seed": self._seed(wildcards, "initialisation"),
         }
 
