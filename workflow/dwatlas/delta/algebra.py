@@ -109,7 +109,8 @@ class Sparse(Matrix):
         if torch.equal(self.indices, other.indices):
             return replace(self, values=self.values + other.values)
         indices = torch.cat([self.indices, other.indices], dim=1)
-        both = torch.sparse_coo_tensor(indices, torch.cat([self.values, other.values]), self.shape).coalesce()
+        values = torch.cat([self.values, other.values])
+        both = torch.sparse_coo_tensor(indices, values, self.shape, check_invariants=True).coalesce()
         return Sparse(both.indices(), both.values(), self.shape)
 
 
