@@ -1,4 +1,4 @@
-"""What adapters have in common whose τ is a product of two factors, without LoRA's scale."""
+"""What adapters have in common whose τ is a product of two trained factors."""
 
 from __future__ import annotations
 

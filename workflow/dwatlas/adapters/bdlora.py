@@ -10,6 +10,7 @@ Coordinates: LoRA's *ranks* and *sides*, and the *blocks*, in their order.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -20,6 +21,8 @@ from dwatlas.errors import UserError
 from dwatlas.models.anatomy import READ, WRITE, Anatomy, Site
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from dwatlas.delta.algebra import Matrix
     from dwatlas.delta.factors import Product
     from dwatlas.train.checkpoint import Checkpoint
@@ -52,7 +55,7 @@ class BdLora(TwoFactors):
         blocked = {"target_modules_bd_a": list(WRITE), "target_modules_bd_b": list(READ), "nblocks": self.blocks}
         return super().settings(anatomy, seed) | {"use_bdlora": blocked}
 
-    def product(self, pole: Checkpoint, site: Site) -> Product:
+    def product(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Product:
         import torch
 
         left, right = pole.get(site.path, "lora_B.weight"), pole.get(site.path, "lora_A.weight")

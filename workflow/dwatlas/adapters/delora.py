@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dwatlas.adapters.base import Adapter, Pair
+from dwatlas.adapters._products import ProductAdapter
+from dwatlas.adapters.base import Pair
 from dwatlas.delta.ranked import steps
 from dwatlas.models.anatomy import Anatomy, Site
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dwatlas.delta.algebra import Factored
-    from dwatlas.delta.factors import Contrast, Product
+    from dwatlas.delta.factors import Product
     from dwatlas.train.checkpoint import Checkpoint
 
 SMALLEST_NORM = 1e-4
@@ -48,20 +49,15 @@ PARTS = {
 """Components, and what they are of a contrast of products."""
 
 
-class Delora(Adapter):
+class Delora(ProductAdapter):
     """Low-rank adaptation with normalised directions and one trained strength per matrix."""
 
     kind: Literal["delora"] = "delora"
-    r: int = Field(8, ge=1, description="Rank.")
     strength: float = Field(
         15, gt=0, description="λ at the start. A change of a matrix begins near λ/√(r·inputs) of its size."
     )
 
     peft: ClassVar = "DeloraConfig"
-    size: ClassVar = "r"
-
-    def rank(self, site: Site) -> int:
-        return min(2 * self.r, *site.shape)
 
     def trainable(self, site: Site) -> int:
         return self.r * sum(site.shape) + 1
@@ -69,7 +65,7 @@ class Delora(Adapter):
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         return {"r": self.r, "delora_lambda": self.strength}
 
-    def product(self, pole: Checkpoint, site: Site) -> Product:
+    def product(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Product:
         """B̂·(λ/r)·Â·diag(w) of a pole."""
         from dwatlas.delta.factors import Product
 
@@ -78,18 +74,6 @@ class Delora(Adapter):
         right = right / right.norm(dim=1, keepdim=True).clamp(min=SMALLEST_NORM)
         strength = pole.get(site.path, "delora_lambda") / self.r
         return Product(left, strength.expand(self.r), right * pole.get(site.path, "delora_w_norm"))
-
-    def pairing(self, pair: Pair, site: Site) -> Contrast:
-        """The poles' products, to be contrasted."""
-        from dwatlas.delta.factors import Contrast
-
-        return Contrast(self.product(pair.pos, site), self.product(pair.neg, site))
-
-    def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Factored:
-        return self.product(pole, site).factored
-
-    def contrast(self, pair: Pair, site: Site) -> Factored:
-        return self.pairing(pair, site).whole
 
     def coordinates(self, anatomy: Anatomy) -> dict[str, tuple[str, ...]]:
         names = tuple(PARTS)

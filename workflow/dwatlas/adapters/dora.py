@@ -98,7 +98,7 @@ class Dora(Lora):
         return self._pole(pair.pos, site, pair.weights), self._pole(pair.neg, site, pair.weights)
 
     def _pole(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> _Pole:
-        product = self.product(pole, site)
+        product = self.product(pole, site, weights)
         moved = weights[site.name].double() + (product.left * product.values) @ product.right
         return _Pole(pole.get(site.path, "lora_magnitude_vector"), moved.norm(dim=1), product)
 

@@ -17,7 +17,7 @@ hybrid_r, if any, as ``hybrid``.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
@@ -71,7 +71,7 @@ class Gralora(TwoFactors):
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         return {"r": self.r, "alpha": self.alpha, "gralora_k": self.blocks, "hybrid_r": self.hybrid_r}
 
-    def product(self, pole: Checkpoint, site: Site) -> Product:
+    def product(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Product:
         """s·B·A of a pole: r/k terms of every block (j, n) in this order, then those of the whole matrix."""
         import torch
 

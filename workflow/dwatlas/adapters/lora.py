@@ -25,35 +25,28 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dwatlas.adapters.base import Adapter, Pair
-from dwatlas.delta.ranked import steps
+from dwatlas.adapters._products import ProductAdapter
 from dwatlas.errors import UserError
 from dwatlas.models.anatomy import Anatomy, Site
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from dwatlas.delta.algebra import Matrix
-    from dwatlas.delta.factors import Contrast, Product
+    from dwatlas.delta.factors import Product
     from dwatlas.train.checkpoint import Checkpoint
 
 
-class TwoFactors(Adapter):
+class TwoFactors(ProductAdapter):
     """What all methods that train s·B·A have in common."""
 
-    r: int = Field(8, ge=1, description="Rank.")
     alpha: float = Field(16, gt=0, description="Scale numerator: s = alpha / r.")
 
     peft: ClassVar = "LoraConfig"
-    size: ClassVar = "r"
 
     @property
     def scale(self) -> float:
         """s, the factor in front of B·A."""
         return self.alpha / self.r
-
-    def rank(self, site: Site) -> int:
-        return min(2 * self.r, *site.shape)
 
     def trainable(self, site: Site) -> int:
         return self.r * sum(site.shape)
@@ -61,7 +54,7 @@ class TwoFactors(Adapter):
     def settings(self, anatomy: Anatomy, seed: int) -> dict[str, object]:
         return {"r": self.r, "lora_alpha": self.alpha}
 
-    def product(self, pole: Checkpoint, site: Site) -> Product:
+    def product(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Product:
         """s·B·A of a pole."""
         return self.scaled(pole.get(site.path, "lora_B.weight"), pole.get(site.path, "lora_A.weight"))
 
@@ -70,29 +63,6 @@ class TwoFactors(Adapter):
         from dwatlas.delta.factors import Product
 
         return Product(left, left.new_full(left.shape[1:], self.scale), right)
-
-    def pairing(self, pair: Pair, site: Site) -> Contrast:
-        """s·(B⁺A⁺ − B⁻A⁻)."""
-        from dwatlas.delta.factors import Contrast
-
-        return Contrast(self.product(pair.pos, site), self.product(pair.neg, site))
-
-    def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Matrix:
-        return self.product(pole, site).factored
-
-    def contrast(self, pair: Pair, site: Site) -> Matrix:
-        return self.pairing(pair, site).whole
-
-    def coordinates(self, anatomy: Anatomy) -> dict[str, tuple[str, ...]]:
-        return {"ranks": steps("rank", self.r), "sides": ("A-side", "B-side")}
-
-    def part(self, component: str, pair: Pair, site: Site) -> Matrix:
-        pairing = self.pairing(pair, site)
-        if component == "A-side":
-            return pairing.right
-        if component == "B-side":
-            return pairing.left
-        return pairing.step(component)
 
 
 class Lora(TwoFactors):

@@ -47,7 +47,7 @@ class Pissa(TwoFactors):
     def change(self, pole: Checkpoint, site: Site, weights: Mapping[str, Tensor]) -> Factored:
         from dwatlas.delta.factors import Contrast
 
-        return Contrast(self.product(pole, site), self.start(weights[site.name])).whole
+        return Contrast(self.product(pole, site, weights), self.start(weights[site.name])).whole
 
     def start(self, weight: Tensor) -> Product:
         """s·B₀·A₀ of a base weight [out, in]."""
