@@ -42,10 +42,10 @@ def compared(width: int, rank: int) -> list[tuple]:
     poles = [pole(width, rank // 2, side, scale=1.0) for side in ("pos", "neg")]
     factored, dense = difference(*poles)[NAME], dense_difference(*poles)
     form = in_turn(lambda: difference(*poles), lambda: dense_difference(*poles), REPEATS[width])
-    spectra: dict[str, Tensor] = {}
+    spectra: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     decompose = in_turn(
-        lambda: spectra.update(ours=svd(Factored(factored.left, factored.right)).s),
-        lambda: spectra.update(rival=torch.linalg.svd(dense, full_matrices=False).S),
+        lambda: spectra.update(ours=svd(Factored(factored.left, factored.right))),
+        lambda: spectra.update(rival=torch.linalg.svd(dense, full_matrices=False)),
         REPEATS[width],
     )
     products = in_turn(lambda: gram(factored, factored), lambda: dense_products(dense, dense), REPEATS[width])
@@ -62,10 +62,12 @@ def compared(width: int, rank: int) -> list[tuple]:
         (f"norm and inner product, {at}, dW at hand: ratio", "×", products[1] / products[0], NONE, True),
         (f"memory of dW, {at}: factored", "MB", megabytes(factored.left, factored.right), NONE, False),
         (f"memory of dW, {at}: dense", "MB", megabytes(dense), NONE, False),
+        (f"memory of its SVD, {at}: factored", "MB", megabytes(*spectra["ours"]), NONE, False),
+        (f"memory of its SVD, {at}: dense", "MB", megabytes(*spectra["rival"]), NONE, False),
         (
             f"singular values, {at}: difference over s₁",
             "",
-            disagreement(**spectra),
+            disagreement(spectra["ours"][1], spectra["rival"][1]),
             SINGULAR_VALUE_DIFFERENCE,
             False,
         ),
