@@ -144,6 +144,12 @@ def test_a_tensor_that_modules_share_is_saved_once_under_its_shortest_name():
     assert list(kept) == ["A", "model.a.b", "turned"]
 
 
+def test_tensors_without_numbers_are_all_saved():
+    """AdaLoRA prunes every rank of some matrices; PEFT expects their empty factors."""
+    empty = {f"model.{place}.lora_B": torch.empty(8, 0) for place in range(3)}
+    assert list(_unshared(empty)) == list(empty)
+
+
 def test_what_is_drawn_follows_the_seed_of_the_initialisation():
     for adapter in (Vera(), RandLora(), FourierFt(), WaveFt(), Shira()):
         first, again, other = (adapter.settings(ANATOMY, seed) for seed in (0, 0, 1))

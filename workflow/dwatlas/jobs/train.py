@@ -71,10 +71,13 @@ def _save(model: PeftModel, adapter: Adapter, folder: Path, job: Job) -> None:
 
 
 def _unshared(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """A tensor that several modules share, once, under its shortest name; when loaded they share it again."""
+    """A tensor that several modules share, once, under its shortest name; when loaded they share it again.
+
+    Tensors without numbers, such as factors of a matrix whose ranks were all pruned, have no memory to share.
+    """
     names: dict[tuple, str] = {}
     for name, tensor in tensors.items():
-        place = (tensor.data_ptr(), tensor.shape, tensor.stride())
+        place = (tensor.data_ptr(), tensor.shape, tensor.stride()) if tensor.numel() else (name,)
         names[place] = min(names.get(place, name), name, key=len)
     return {name: tensors[name] for name in names.values()}
 
