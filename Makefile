@@ -11,8 +11,8 @@ study: .venv/installed
 	snakemake --cores $(CORES)
 
 test: .venv/installed
-	OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile tests/unit tests/dag
-	pytest tests/study
+	OMP_NUM_THREADS=1 pytest --numprocesses $(CORES) --dist loadfile tests/unit
+	pytest tests/dag tests/study
 
 test-slurm: .venv/slurm
 	tests/slurm/install
