@@ -95,7 +95,7 @@ CODE = {
     "edit pretraining": (code("pretrain/fit.py", "pretrain"), MODEL),
     "edit sampling, which training knows": (code("pairs/sample.py", "draw_pairs"), PAIRS),
     "edit training": (code("train/fit.py", "fit"), TRAINING),
-    "edit an adapter, which trains and forms dW": (code("adapters/lora.py", "change"), TRAINING),
+    "edit an adapter, which trains and forms dW": (code("adapters/lora.py", "product"), TRAINING),
     "edit the geometry of dW": (code("delta/geometry.py", "geometry"), DELTA),
     "edit an eval": (code("evals/claims.py", "rows"), SCORES | EVAL),
     "edit the scorer": (code("scoring/scorer.py", "choice"), SCORES | {"base_scores": 2}),
