@@ -26,7 +26,10 @@ def copy_finished(source: Path, folder: Path) -> Path:
 
 
 def begin(folder: Path, *arguments: object, **environment: str) -> subprocess.Popen:
-    """Start Snakemake in a process group of its own; it prints into a file, which outlives it as a pipe does not."""
+    """Start Snakemake in a process group of its own; it prints into a file, which outlives it as a pipe does not.
+
+    It obeys Ctrl-C even where these tests were started in a shell's background, which ignores it for all they start.
+    """
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     with open(folder / PRINTED, "w") as file:
         return subprocess.Popen(
@@ -37,6 +40,7 @@ def begin(folder: Path, *arguments: object, **environment: str) -> subprocess.Po
             stdout=file,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
 
