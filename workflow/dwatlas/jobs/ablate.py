@@ -16,6 +16,7 @@ from dwatlas.lenses.base import Given, Lens, Split
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import model_folder
 from dwatlas.models.weights import Weights
+from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import canonical_json, file_sha256, read_provenance
 from dwatlas.registry import build
 from dwatlas.scoring.cells import Bench, Cell, Sizes
@@ -72,7 +73,7 @@ def _given(job: Job, lens: Lens, weights: Weights) -> Given:
     delta = read_delta(job.input("delta"), weights)
     if not lens.needs_pair:
         return Given(delta)
-    pair = Pair(*(Checkpoint(Path(job.input(pole)).parent) for pole in ("pos", "neg")), weights)
+    pair = Pair(*(Checkpoint(Path(job.input(pole)).parent) for pole in POLES), weights)
     return Given(delta, pair, build("adapters", job.spec["adapter"]), Anatomy(**job.spec["anatomy"]))
 
 

@@ -10,13 +10,14 @@ from dwatlas.jobs.base import Job
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import model_folder
 from dwatlas.models.weights import Weights
+from dwatlas.pairs.poles import POLES
 from dwatlas.registry import build
 from dwatlas.train.checkpoint import Checkpoint
 
 
 def work(job: Job) -> None:
     adapter, anatomy = build("adapters", job.spec["adapter"]), Anatomy(**job.spec["anatomy"])
-    poles = [Checkpoint(Path(job.input(pole)).parent) for pole in ("pos", "neg")]
+    poles = [Checkpoint(Path(job.input(pole)).parent) for pole in POLES]
     for pole in poles:
         pole.check(adapter.settings(anatomy, job.spec["initialisation_seed"]))
     weights = Weights(model_folder(job.input("model")))

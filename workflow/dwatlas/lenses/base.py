@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from dwatlas.adapters.base import Adapter, Pair
     from dwatlas.delta.algebra import Delta
 
+NOTHING = 1e-12
+"""Share of a tensor's energy below which a part is rounding error: 1e-6 of its norm."""
+
 
 @dataclass(frozen=True)
 class Given:
@@ -73,10 +76,6 @@ def without(delta: Delta, keep: Delta) -> Split:
             for part in (keep, rest)
         )
     )
-
-
-NOTHING = 1e-12
-"""Share of a tensor's energy below which a part is rounding error: 1e-6 of its norm."""
 
 
 def by_tensor(delta: Delta, kept: set[str]) -> Split:
