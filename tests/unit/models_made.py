@@ -9,6 +9,7 @@ import pandas as pd
 import torch
 
 from dwatlas.adapters.base import Adapter
+from dwatlas.delta import geometry as delta_geometry
 from dwatlas.delta.algebra import Delta, Factored
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import train
@@ -64,6 +65,12 @@ def delta(rank: int = 4, scale: float = 0.05, anatomy: Anatomy = ANATOMY) -> Del
         )
         for site in anatomy.sites()
     }
+
+
+def geometry(delta: Delta, anatomy: Anatomy = ANATOMY) -> pd.DataFrame:
+    """The frame of ``delta.parquet`` of a dW whose poles lie opposite each other."""
+    sites = tuple(site for site in anatomy.sites() if site.name in delta)
+    return delta_geometry.geometry(delta, delta, delta, sites)
 
 
 def pairs(number: int = 16) -> pd.DataFrame:

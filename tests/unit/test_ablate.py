@@ -6,6 +6,7 @@ import models_made
 import pytest
 
 from copies import hashes
+from dwatlas.delta.geometry import DELTA_SCHEMA
 from dwatlas.delta.store import write_delta
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import ablate, base_scores
@@ -28,7 +29,8 @@ def files(tmp_path_factory):
     base_inputs = {name: inputs[name] for name in ("model", "rows")}
     base_scores.work(Job("base_scores", spec, "", base_inputs, {"scores": inputs["base"][0]}))
     write_delta(folder / "delta.safetensors", models_made.delta(), {})
-    return inputs | {"delta": [str(folder / "delta.safetensors")]}
+    write_table(folder / "delta.parquet", models_made.geometry(models_made.delta()), DELTA_SCHEMA)
+    return inputs | {"delta": [str(folder / "delta.safetensors")], "geometry": [str(folder / "delta.parquet")]}
 
 
 def runtime(edits_at_once: int) -> dict:
@@ -41,6 +43,7 @@ def run(files, folder, edits_at_once: int) -> dict[str, str]:
     spec = {
         "cell": cell, "options": [OPTIONS], "runtime": runtime(edits_at_once), "alphas": [-1.0, 0.0, 1.0],
         "lens": {"kind": "layers", "bands": 0}, "components": COMPONENTS, "controls": [{"kind": "norm"}], "draws": 1,
+        "adapter": {"kind": "lora"}, "anatomy": models_made.ANATOMY.model_dump(mode="json"),
     }  # fmt: skip
     outputs = {"components": str(folder / "components.json"), "controls": str(folder / "controls.parquet")}
     ablate.work(Job("ablate", spec, "", files, outputs))

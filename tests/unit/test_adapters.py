@@ -166,7 +166,7 @@ def test_the_parts_of_each_way_to_take_dw_apart_sum_to_dw(trained):
 
 @pytest.mark.parametrize("lens", [Native(), Polar(), Polar(norms="columns")], ids=["native", "rows", "columns"])
 def test_kept_and_dropped_make_dw(trained, lens):
-    given = Given(trained.delta, trained.pair, trained.adapter, ANATOMY)
+    given = Given(trained.delta, ANATOMY, trained.adapter, pair=trained.pair)
     names = lens.names(trained.adapter, ANATOMY)
     assert len(set(names)) == len(names)
     for name in names:

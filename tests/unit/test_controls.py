@@ -1,23 +1,31 @@
 """Random stand-ins: their energies, their structure, their streams, and which components share them."""
 
 import itertools
+from typing import Literal
 
 import models_made
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from models_made import ANATOMY
 
+from dwatlas.controls.base import Target
+from dwatlas.controls.basis import Basis
 from dwatlas.controls.mask import Mask
 from dwatlas.controls.norm import Norm
+from dwatlas.controls.scale import Scale
+from dwatlas.controls.spec import Spec
 from dwatlas.controls.sub import Sub
-from dwatlas.delta.algebra import Dense, Factored, energy, svd, total_energy
+from dwatlas.delta.algebra import Dense, Factored, energy, inner, svd, total_energy
+from dwatlas.delta.bases import haar
 from dwatlas.delta.matching import matching_units
+from dwatlas.lenses._projection import Projection, Sides
 from dwatlas.lenses.base import Given
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.registry import kinds, plugin
-from dwatlas.scoring.cells import Scored
+from dwatlas.scoring.cells import Scored, Whole
 from dwatlas.scoring.controls import ODDS_RATIO, control_groups
 from dwatlas.seeds import rng
 
@@ -26,8 +34,27 @@ LAYER = Layers().split(Given(DELTA), "layer-1").keep
 TOP = OwnSvd().split(Given(DELTA), "top-2").keep
 
 
+class Turned(Projection):
+    """One direction of the residual stream, for the controls that ask a lens for random bases."""
+
+    kind: Literal["turned"] = "turned"
+
+    def sides(self, given, component, rng=None):
+        wide = (
+            torch.eye(ANATOMY.hidden)[:, : int(component)] if rng is None else haar(ANATOMY.hidden, int(component), rng)
+        )
+        return {name: Sides(inputs=wide) for name in given.delta if "q_proj" in name}
+
+
+LENS = Turned()
+
+
+def target(part, delta=DELTA, component="3"):
+    return Target(Given(delta), part, total_energy(part), component, LENS)
+
+
 def draw(control, part, *stream):
-    return control.draw(DELTA, part, total_energy(part), rng("draw", *stream))
+    return control.draw(target(part), rng("draw", *stream))
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -71,7 +98,7 @@ def test_sub_passes_over_tensors_of_zeros_and_of_rank_one():
         names[1]: Factored(DELTA[names[1]].left[:, :1], DELTA[names[1]].right[:1]),
         names[2]: DELTA[names[2]],
     }
-    stand_in = Sub().draw(delta, delta, total_energy(delta), rng("zeros"))
+    stand_in = Sub().draw(target(delta, delta), rng("zeros"))
     assert set(stand_in.keep) == {names[1], names[2]}
     assert stand_in.drop == {}
 
@@ -89,10 +116,47 @@ def test_norm_has_the_parts_norm_in_every_tensor(part):
 def test_norm_of_zeros_is_zeros():
     name, matrix = next(iter(DELTA.items()))
     part = {name: Dense(torch.zeros(matrix.shape))}
-    assert not Norm().draw(part, part, 0.0, rng("zeros")).keep[name].dense().any()
+    assert not Norm().draw(target(part, part), rng("zeros")).keep[name].dense().any()
 
 
-@pytest.mark.parametrize("kind", kinds("controls"))
+def test_spec_has_the_parts_singular_values_and_other_directions():
+    stand_in = draw(Spec(), TOP)
+    assert stand_in.drop is None
+    for name, matrix in TOP.items():
+        torch.testing.assert_close(svd(stand_in.keep[name]).s, svd(matrix).s, rtol=1e-4, atol=1e-6)
+        overlap = (svd(matrix).u.T @ svd(stand_in.keep[name]).u).square().sum() / 2
+        assert overlap < 0.5
+        assert stand_in.keep[name].rank_bound == matrix.rank_bound
+
+
+def test_spec_turns_singular_vectors_evenly():
+    """The mean over draws of U·Uᵀ is k/d·I for Haar-random U [d, k]."""
+    name = next(name for name in TOP if "q_proj" in name)
+    part = {name: TOP[name]}
+    draws = [svd(draw(Spec(), part, number).keep[name]).u for number in range(300)]
+    mean = sum(u @ u.T for u in draws) / len(draws)
+    torch.testing.assert_close(mean, torch.eye(len(mean)) * 2 / len(mean), rtol=0, atol=0.04)
+
+
+def test_scale_is_all_of_the_delta_at_the_parts_energy_and_at_what_is_left():
+    stand_in = draw(Scale(), LAYER)
+    assert total_energy(stand_in.keep) == pytest.approx(total_energy(LAYER), rel=1e-5)
+    assert total_energy(stand_in.drop) == pytest.approx(total_energy(DELTA) - total_energy(LAYER), rel=1e-5)
+    for name, matrix in DELTA.items():
+        cosine = inner(stand_in.keep[name], matrix) / (energy(stand_in.keep[name]) * energy(matrix)) ** 0.5
+        assert cosine == pytest.approx(1, abs=1e-5)
+
+
+def test_basis_makes_the_lenss_own_crop_in_random_bases():
+    stand_in = draw(Basis(), LAYER)
+    assert set(stand_in.keep) == {name for name in DELTA if "q_proj" in name}
+    for name, matrix in DELTA.items():
+        whole = sum(part[name].dense() for part in (stand_in.keep, stand_in.drop) if name in part)
+        assert models_made.relative(whole, matrix.dense()) < 1e-5
+    assert all(matrix.rank_bound == 3 for matrix in stand_in.keep.values())
+
+
+@pytest.mark.parametrize("kind", [kind for kind in kinds("controls") if plugin("controls", kind).random])
 def test_the_same_stream_gives_the_same_draw_and_another_stream_another(kind):
     control = plugin("controls", kind)()
     first, again, other = (draw(control, LAYER, stream).keep for stream in ("a", "a", "b"))
@@ -141,11 +205,12 @@ class Recorder:
 def scored(parts, control, draws=2, delta=DELTA, seed=0) -> pd.DataFrame:
     """One line for every cell that is scored."""
     cell = {"model": "made", "seed": seed}
+    whole = Whole(delta, pd.DataFrame({"tensor": ["(all)"], "effective_rank": [1.0], "nuclear_norm": [1.0]}))
     return pd.DataFrame(
         [
             one.standing_for(member).cell
-            for group in control_groups(delta, parts, [control])
-            for one in Recorder().score(group.cells(delta, cell, (-1, 0, 1), draws))
+            for group in control_groups(Given(delta), parts, [control], LENS)
+            for one in Recorder().score(group.cells(whole, cell, (-1, 0, 1), draws))
             for member in group.members
         ]
     )
@@ -202,6 +267,26 @@ def test_noise_of_matched_norms_is_drawn_anew_for_every_component():
 def test_a_component_without_energy_gets_no_draws_of_equal_energy():
     parts, delta = parts_of(0.2, 0.0)
     assert set(scored(parts, Mask(), delta=delta)["component"]) == {"part-0.2"}
+
+
+def test_what_is_not_random_is_drawn_once():
+    parts, delta = parts_of(0.3)
+    frame = scored(parts, Scale(), draws=5, delta=delta)
+    assert frame["draw"].unique().tolist() == [0]
+    assert len(frame) == 2 * 2
+
+
+def test_components_with_the_same_crop_share_random_bases():
+    class Alike(Turned):
+        kind: Literal["alike"] = "alike"
+
+        def crop(self, component):
+            return "3"
+
+    parts = {"3": LAYER, "03": TOP}
+    groups = control_groups(Given(DELTA), parts, [Basis()], Alike())
+    assert [group.members for group in groups] == [("3", "03")]
+    assert [group.members for group in control_groups(Given(DELTA), parts, [Basis()], LENS)] == [("3",), ("03",)]
 
 
 def test_draws_depend_on_the_cell_and_not_on_what_else_is_in_the_job():

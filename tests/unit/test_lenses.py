@@ -20,7 +20,7 @@ from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng
 from dwatlas.train.fit import fit
 
-LENSES = [plugin("lenses", kind)() for kind in kinds("lenses") if not plugin("lenses", kind).needs_pair]
+LENSES = [lens for kind in kinds("lenses") if not (lens := plugin("lenses", kind)()).needs]
 CASES = [(lens, name) for lens in LENSES for name in lens.names(Lora(r=4), ANATOMY)]
 
 

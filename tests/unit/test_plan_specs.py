@@ -149,12 +149,12 @@ def edited(section, name, change):
 
 EDITS = {
     "learning rate": ("adapters", "lora-r8", {"training": {"learning_rate": 1e-3}}, {"train", "delta"}),
-    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta"}),
+    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta", "ablate"}),
     "sibling's learning rate": ("adapters", "lora-r1", {"training": {"learning_rate": 1e-3}}, set()),
     "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
     "number of questions": ("behaviours", "agreement", {"questions": {"number": 8}}, {"pairs"}),
     "pretraining": ("models", "small", {"pretraining": {"steps": 9}}, {"pretrain"}),
-    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta"}),
+    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta", "ablate"}),
     "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate"}),
     "precision": ("models", "small", {"dtype": "bfloat16"}, {"pairs", "train", "base_scores", "anchors", "ablate"}),
     "sibling model": ("models", "other", {"pretraining": {"steps": 9}}, set()),
@@ -191,16 +191,15 @@ def test_a_lens_of_the_pair_reads_the_checkpoints_and_the_adapters_options(plan)
     made = plan({"catalogue": {"lenses": lenses}, "lenses": ["layers", "native"]})
     run = {"model": "small", "behaviour": "agreement", "adapter": "lora-r8", "seed": "0", "shard": ""}
     native, layers = (SimpleNamespace(**run, lens=lens) for lens in ("native", "layers"))
-    assert made.poles(layers) == []
-    assert [path.rpartition("/seed-0/")[2] for path in made.poles(native)] == [
-        "pos/adapter_model.safetensors", "neg/adapter_model.safetensors",
-        "pos/adapter_config.json", "neg/adapter_config.json",
-    ]  # fmt: skip
+    assert made.given_files(layers) == []
+    assert {name: path.rpartition("/seed-0/")[2] for name, (path,) in made.given(native).items()} == {
+        "pos": "pos/adapter_model.safetensors", "pos_config": "pos/adapter_config.json",
+        "neg": "neg/adapter_model.safetensors", "neg_config": "neg/adapter_config.json",
+    }  # fmt: skip
     given = [argument.partition("=")[0] for argument in made.scoring_files(native)]
-    assert given == ["rows", "base", "pos", "neg"]
+    assert given == ["rows", "base", "pos", "pos_config", "neg", "neg_config"]
     spec = json.loads(made.spec("ablate")(native))
     assert (spec["adapter"]["kind"], spec["adapter"]["r"]) == ("lora", 8)
-    assert "adapter" not in json.loads(made.spec("ablate")(layers))
     assert made.code("ablate")(native) != made.code("ablate")(layers)
 
 

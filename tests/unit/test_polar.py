@@ -34,7 +34,7 @@ def parts(neg: torch.Tensor, pos: torch.Tensor, **options: str) -> dict[str, tor
     """The three parts of pos − neg, zeros where the lens leaves one out."""
     adapter, base = Poles(shape=tuple(pos.shape)), {TENSOR: torch.zeros(pos.shape)}
     delta: Delta = {TENSOR: Dense((pos - neg).float())}
-    given = Given(delta, Pair(pos, neg, base), adapter)
+    given = Given(delta, adapter=adapter, pair=Pair(pos, neg, base))
     zero = Dense(torch.zeros(pos.shape))
     names = ("rotation", "magnitude", "residual")
     return {name: Polar(**options).split(given, name).keep.get(TENSOR, zero).dense() for name in names}

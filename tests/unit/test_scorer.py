@@ -12,13 +12,13 @@ from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
 
-from dwatlas.delta.algebra import Factored, total_energy
+from dwatlas.delta.algebra import Factored, svd, total_energy
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import base_scores
 from dwatlas.jobs.base import Job
 from dwatlas.scoring.answers import answer_tokens
-from dwatlas.scoring.cells import Bench, Cell, Sizes
+from dwatlas.scoring.cells import Bench, Cell, Sizes, Whole
 from dwatlas.scoring.manifest import EVAL_SCHEMA, messages, tabulate
 from dwatlas.scoring.scorer import METRICS, Scorer
 from dwatlas.scoring.steer import Edit, steered
@@ -201,7 +201,7 @@ CELL = {"model": "made", "behaviour": "b", "adapter": "a", "seed": 0, "lens": "l
 def test_a_bench_gives_every_eval_its_own_rows_and_base(scored_base):
     folder, rows, bases = scored_base
     bench = Bench(folder, RUNTIME, OPTIONS, rows, bases, memory=100)
-    sizes = Sizes(0.0, 0.0, 0, 0.0)
+    sizes = Sizes()
     zero = bench.table([bench.zero(CELL)]).astype({"correct": "boolean"})
     same = bench.table(bench.score([Cell(CELL, Edit({}, 1.0), sizes)]))
     pd.testing.assert_frame_equal(same.drop(columns="alpha"), zero.drop(columns="alpha"), rtol=0, atol=1e-5)
@@ -218,7 +218,7 @@ def test_a_table_of_cells_is_sorted_and_has_each_cells_own_scores(scored_base):
     folder, rows, bases = scored_base
     bench = Bench(folder, RUNTIME, OPTIONS, rows, bases, memory=100)
     delta, cells = models_made.delta(), [("b", 1.0), ("a", -1.0), ("a", 1.0)]
-    sizes = Sizes.of(delta, delta)
+    sizes = Whole(delta, models_made.geometry(delta)).sizes(delta)
     cells = [Cell(CELL | {"component": name}, Edit(delta, alpha), sizes) for name, alpha in cells]
     scored = list(bench.score(cells))
     table = bench.table(scored)
@@ -241,9 +241,14 @@ def test_base_scores_of_other_rows_are_refused(scored_base, tmp_path):
 def test_sizes_are_shares_of_the_whole():
     delta = models_made.delta()
     part = {name: matrix for name, matrix in delta.items() if ".layers.1." in name}
-    assert Sizes.of(delta, delta) == Sizes(1.0, 1.0, 4, 1.0)
-    assert Sizes.of({}, delta) == Sizes(0.0, 0.0, 0, 0.0)
-    sizes = Sizes.of(part, delta)
+    whole = Whole(delta, models_made.geometry(delta))
+    spectra = [svd(matrix).s.double() for matrix in delta.values()]
+    full, sizes = whole.sizes(delta, spectral=True), whole.sizes(part)
+    assert (full.energy_frac, full.norm_frac, full.rank, full.params_frac) == (1, 1, 4, 1)
+    assert full.nuclear_frac == pytest.approx(1)
+    assert full.rank_frac == pytest.approx(4 * len(delta) / sum(s.sum() ** 2 / (s**2).sum() for s in spectra))
+    assert whole.sizes({}, spectral=True) == Sizes()
+    assert np.isnan(sizes.nuclear_frac)
     assert sizes.params_frac == pytest.approx(1 / 3)
     assert sizes.norm_frac == pytest.approx(sizes.energy_frac**0.5)
     assert sizes.energy_frac == pytest.approx(total_energy(part) / total_energy(delta))

@@ -26,6 +26,16 @@ _RUNTIME = {"dtype", "tokens_per_batch", "edits_at_once"}
 """How a model is run; no part of what it is."""
 _MAKERS = {"built-in": "pretrain", "hub": "fetch", "local": "local"}
 """Kind of model → the rule that makes it."""
+_NEEDED = {
+    "pair": {
+        pole + ending: pattern.replace("{pole}", pole)
+        for pole in POLES
+        for ending, pattern in (("", paths.CHECKPOINT), ("_config", paths.CHECKPOINT_CONFIG))
+    },
+    "persona_activations": {"persona_activations": paths.PERSONA_ACTIVATIONS},
+    "steered_activations": {"steered_activations": paths.STEERED_ACTIVATIONS},
+}
+"""What a lens may need → names of a job's inputs → patterns of files."""
 Absent = dict[tuple[str, str, str, int], dict[str, str]]
 """(model, behaviour, adapter, seed) → lens → why it is missing; the lens ``""`` stands for the whole run."""
 
@@ -41,6 +51,7 @@ class Plan:
             for model, adapter in product(self.study.models, self.study.adapters)
         }
         self._check_sizes()
+        self._check_sources()
         self.components = {
             (model, adapter, lens): self._components(model, adapter, lens)
             for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
@@ -75,6 +86,23 @@ class Plan:
                 raise UserError(
                     f"match_parameters: on {model} {most} trains {counts[most]} parameters, {least} {counts[least]}; "
                     "change their sizes, or give trainable_parameters in their places"
+                )
+
+    def _check_sources(self) -> None:
+        """``UserError`` when a lens is to look at other runs and the study has none."""
+        for lens in self.study.lenses:
+            axis = self.catalogue.lenses[lens].axis
+            if axis is None:
+                continue
+            there, wanted = getattr(self.study, axis), self._sources(lens)
+            for name in wanted:
+                if name not in there:
+                    raise UserError(
+                        f"lenses.{lens}.sources: {name} is none of the study's {axis}; add it or leave it out"
+                    )
+            if lonely := [one for one in there if not set(wanted) - {one}]:
+                raise UserError(
+                    f"lenses.{lens}: needs dW of other {axis} than {lonely[0]}; name more {axis}, or leave the lens out"
                 )
 
     def trainable_parameters(self, model: str) -> dict[str, int]:
@@ -201,20 +229,35 @@ class Plan:
         """Base scores of the same evals."""
         return [paths.BASE.format(model=wildcards.model, eval=name) for name in self._scored(wildcards)]
 
-    def poles(self, wildcards) -> list[str]:
-        """The checkpoints that a lens looks at: both poles' tensors and configurations, or none."""
-        if not self.catalogue.lenses[wildcards.lens].needs_pair:
-            return []
-        run = _cell(wildcards, "model", "behaviour", "adapter", "seed")
-        patterns = product((paths.CHECKPOINT, paths.CHECKPOINT_CONFIG), POLES)
-        return [pattern.format(pole=pole, **run) for pattern, pole in patterns]
+    def given(self, wildcards) -> dict[str, list[str]]:
+        """What a lens is given beside dW: name → files."""
+        lens, run = self.catalogue.lenses[wildcards.lens], _cell(wildcards, "model", "behaviour", "adapter", "seed")
+        patterns = {name: pattern for need in lens.needs for name, pattern in _NEEDED[need].items()}
+        files = {name: [pattern.format(**run)] for name, pattern in patterns.items()}
+        if lens.axis:
+            files["others"] = [paths.DELTA.format(**other) for other in self.others(wildcards)]
+        return files
+
+    def others(self, wildcards) -> list[dict]:
+        """The runs whose dW a lens looks at beside the scored one: those that differ in the lens's axis."""
+        lens, run = self.catalogue.lenses[wildcards.lens], _cell(wildcards, "model", "behaviour", "adapter", "seed")
+        key = lens.axis.removesuffix("s")
+        return [run | {key: one} for one in self._sources(wildcards.lens) if one != run[key]]
+
+    def _sources(self, lens: str) -> list:
+        """The values of a lens's axis, sorted: those that it names, else the study's."""
+        entry = self.catalogue.lenses[lens]
+        return sorted(entry.sources or getattr(self.study, entry.axis))
+
+    def given_files(self, wildcards) -> list[str]:
+        """The files of ``given``."""
+        return [path for files in self.given(wildcards).values() for path in files]
 
     def scoring_files(self, wildcards) -> list[str]:
-        """``NAME=PATH`` arguments for the rows, base scores and checkpoints of a scoring job."""
-        rows, base = self.rows(wildcards), self.base(wildcards)
-        poles = self.poles(wildcards) if hasattr(wildcards, "lens") else []
-        checkpoints = [f"{pole}={path}" for pole, path in zip(POLES, poles, strict=False)]
-        return [f"rows={path}" for path in rows] + [f"base={path}" for path in base] + checkpoints
+        """``NAME=PATH`` arguments for the rows, base scores and what a lens is given, of a scoring job."""
+        given = self.given(wildcards) if hasattr(wildcards, "lens") else {}
+        named = {"rows": self.rows(wildcards), "base": self.base(wildcards), **given}
+        return [f"{name}={path}" for name, files in named.items() for path in files]
 
     def eval_files(self, wildcards) -> list[str]:
         """Files that an eval's rows are made from."""
@@ -308,8 +351,9 @@ class Plan:
         return {
             **self._scoring(wildcards, "lens"),
             "alphas": self.study.alphas.ablation,
-            "lens": lens.model_dump(mode="json", exclude={"components"}),
-            **(self._method(wildcards) if lens.needs_pair else {}),
+            "lens": lens.model_dump(mode="json", exclude={"components", "sources"}),
+            **self._method(wildcards),
+            **({"others": self.others(wildcards)} if lens.axis else {}),
             "components": self.shards(wildcards.model, wildcards.adapter, wildcards.lens)[wildcards.shard],
             "controls": [{"kind": kind} for kind in lens.controls],
             "draws": self.study.control_draws,
@@ -371,7 +415,7 @@ class Plan:
         }
 
     def _method(self, wildcards) -> dict:
-        """What a checkpoint's parameters mean."""
+        """What a lens must know of the adapter and the model."""
         adapter = self.adapters[wildcards.model, wildcards.adapter]
         return {
             "adapter": adapter.model_dump(mode="json", exclude={"training"}),

@@ -2,6 +2,7 @@ rule anchors:
     input:
         model=paths.MODEL,
         delta=paths.DELTA,
+        geometry=paths.GEOMETRY,
         rows=PLAN.rows,
         base=PLAN.base,
     output:
@@ -23,7 +24,7 @@ rule anchors:
         files=PLAN.scoring_files,
     shell:
         "python -m dwatlas.jobs anchors --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
-        " --inputs model={input.model} delta={input.delta} {params.files}"
+        " --inputs model={input.model} delta={input.delta} geometry={input.geometry} {params.files}"
         " --outputs scores={output.scores} 2>&1 | tee -i {log}"
 
 
@@ -31,9 +32,10 @@ rule ablate:
     input:
         model=paths.MODEL,
         delta=paths.DELTA,
+        geometry=paths.GEOMETRY,
         rows=PLAN.rows,
         base=PLAN.base,
-        poles=PLAN.poles,
+        given=PLAN.given_files,
     output:
         components=paths.COMPONENTS,
         controls=paths.CONTROLS,
@@ -54,5 +56,5 @@ rule ablate:
         files=PLAN.scoring_files,
     shell:
         "python -m dwatlas.jobs ablate --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu} --memory {resources.mem_mb}"
-        " --inputs model={input.model} delta={input.delta} {params.files}"
+        " --inputs model={input.model} delta={input.delta} geometry={input.geometry} {params.files}"
         " --outputs components={output.components} controls={output.controls} 2>&1 | tee -i {log}"

@@ -1,38 +1,37 @@
-"""Control ``mask`` (C_mask): random sets of tensors that hold about the same energy as the component.
+"""Control ``mask`` (C_mask): random sets of the lens's smallest parts that hold about the same energy as the component.
 
-The null for claims about layers and modules: does *this* set of matrices carry more than any set with the same share
-of ‖dW‖²? The set is the best prefix of a random order of the tensors: the one whose energy is closest to the
-component's. Of ``tries`` random orders the first within ``tolerance`` is taken, else the closest.
+The null for claims about layers, modules and heads: does *this* set carry more than any set with the same share of
+‖dW‖²? The smallest parts are tensors, or the slices that the lens cuts them into. The set is the best prefix of a
+random order of them: the one whose energy is closest to the component's. Of ``tries`` random orders the first within
+``tolerance`` is taken, else the closest.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dwatlas.controls.base import Control, StandIn
+from dwatlas.controls.base import Control, StandIn, Target
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from dwatlas.delta.algebra import Delta
-
 
 class Mask(Control):
-    """Random tensors of equal energy."""
+    """Random sets of parts, of equal energy."""
 
     kind: Literal["mask"] = "mask"
     tries: int = 32
     tolerance: float = 0.05
 
-    needs_energy_only: ClassVar = True
+    shared_by: ClassVar = "energy"
 
-    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
-        from dwatlas.delta import algebra
+    def draw(self, target: Target, rng: np.random.Generator) -> StandIn:
+        from dwatlas.delta.algebra import total_energy
         from dwatlas.delta.matching import matching_units
-        from dwatlas.lenses.base import by_tensor
 
-        names = sorted(delta)
-        energies = [algebra.energy(delta[name]) for name in names]
-        chosen = matching_units(energies, energy, rng, self.tries, self.tolerance)
-        parts = by_tensor(delta, {names[index] for index in chosen})
+        lens, given = target.lens, target.given
+        units = lens.units(given)
+        energies = given.once("energies of units", lambda: [total_energy(lens.union(given, {u}).keep) for u in units])
+        chosen = matching_units(energies, target.energy, rng, self.tries, self.tolerance)
+        parts = lens.union(given, {units[index] for index in chosen})
         return StandIn(parts.keep, parts.drop)

@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dwatlas.controls.base import Control, StandIn
+from dwatlas.controls.base import Control, StandIn, Target
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from dwatlas.delta.algebra import Delta
 
 
 class Norm(Control):
@@ -21,16 +19,16 @@ class Norm(Control):
 
     kind: Literal["norm"] = "norm"
 
-    needs_energy_only: ClassVar = False
+    shared_by: ClassVar = "nothing"
 
-    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
+    def draw(self, target: Target, rng: np.random.Generator) -> StandIn:
         import math
 
         import torch
 
         from dwatlas.delta import algebra
 
-        keep: Delta = {}
+        keep, part = {}, target.part
         for name in sorted(part):
             noise = torch.from_numpy(rng.standard_normal(part[name].shape))
             scale = math.sqrt(algebra.energy(part[name])) / float(noise.norm())

@@ -10,12 +10,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from dwatlas.controls.base import Control, StandIn
+from dwatlas.controls.base import Control, StandIn, Target
 
 if TYPE_CHECKING:
     import numpy as np
-
-    from dwatlas.delta.algebra import Delta
 
 
 class Sub(Control):
@@ -25,24 +23,22 @@ class Sub(Control):
     tries: int = 32
     tolerance: float = 0.02
 
-    needs_energy_only: ClassVar = True
+    shared_by: ClassVar = "energy"
 
-    def draw(self, delta: Delta, part: Delta, energy: float, rng: np.random.Generator) -> StandIn:
-        import torch
-        from scipy.stats import ortho_group
-
+    def draw(self, target: Target, rng: np.random.Generator) -> StandIn:
         from dwatlas.delta.algebra import Factored, svd
+        from dwatlas.delta.bases import haar
         from dwatlas.delta.matching import matching_units
 
+        delta = target.given.delta
         spectra, bases, units, energies = {}, {}, [], []
         for name in sorted(delta):
             spectra[name] = svd(delta[name])
             size = len(spectra[name].s)
-            haar = ortho_group.rvs(size, random_state=rng) if size > 1 else [[1.0]] * size
-            bases[name] = torch.tensor(haar, dtype=torch.float64).reshape(size, size)
+            bases[name] = haar(size, size, rng)
             units += [(name, column) for column in range(size)]
             energies += (spectra[name].s.double()[:, None] * bases[name]).square().sum(0).tolist()
-        chosen = {units[index] for index in matching_units(energies, energy, rng, self.tries, self.tolerance)}
+        chosen = {units[index] for index in matching_units(energies, target.energy, rng, self.tries, self.tolerance)}
         keep, drop = {}, {}
         for name, spectrum in spectra.items():
             for side, inside in ((keep, True), (drop, False)):

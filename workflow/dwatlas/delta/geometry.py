@@ -26,6 +26,7 @@ DELTA_SCHEMA = pa.schema(
         ("norm", pa.float64()),
         ("energy_frac", pa.float64()),
         ("effective_rank", pa.float64()),
+        ("nuclear_norm", pa.float64()),
         ("pos_norm", pa.float64()),
         ("neg_norm", pa.float64()),
         ("pole_cosine", pa.float64()),
@@ -35,7 +36,8 @@ DELTA_SCHEMA = pa.schema(
 
 
 def geometry(delta: Delta, pos: Delta, neg: Delta, sites: tuple[Site, ...]) -> pd.DataFrame:
-    """One line per tensor and a last one, ``(all)``, for the whole delta (columns of ``DELTA_SCHEMA``)."""
+    """One line per tensor and a last one, ``(all)``, for the whole delta: ranks, effective ranks and nuclear norms are
+    sums there (columns of ``DELTA_SCHEMA``)."""
     whole = sum(energy(matrix) for matrix in delta.values())
     lines = []
     for site in sites:
@@ -49,10 +51,12 @@ def geometry(delta: Delta, pos: Delta, neg: Delta, sites: tuple[Site, ...]) -> p
                 "in_features": site.shape[1],
                 "rank": len(spectrum),
                 "effective_rank": effective_rank(spectrum),
+                "nuclear_norm": float(spectrum.sum()),
                 **_norms({site.name: delta[site.name]}, pos, neg, whole),
             }
         )
-    total = {"tensor": WHOLE, "rank": sum(line["rank"] for line in lines), **_norms(delta, pos, neg, whole)}
+    sums = {column: sum(line[column] for line in lines) for column in ("rank", "effective_rank", "nuclear_norm")}
+    total = {"tensor": WHOLE, **sums, **_norms(delta, pos, neg, whole)}
     return pd.DataFrame([*lines, total]).reindex(columns=DELTA_SCHEMA.names)
 
 

@@ -19,7 +19,7 @@ from dwatlas.jobs.base import run
 
 INTERRUPTED = 130
 """Exit code after Ctrl-C."""
-HELPERS = {"__init__", "__main__", "base", "study_tables"}
+HELPERS = {"__init__", "__main__", "base", "given", "study_tables"}
 
 
 def main() -> None:

@@ -6,42 +6,39 @@ from pathlib import Path
 
 import pandas as pd
 
-from dwatlas.adapters.base import Pair
-from dwatlas.delta.algebra import Delta
-from dwatlas.delta.store import read_delta
+from dwatlas.delta.geometry import DELTA_SCHEMA
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_json, write_table
 from dwatlas.jobs.base import Job
-from dwatlas.lenses.base import Given, Lens, Split
-from dwatlas.models.anatomy import Anatomy
+from dwatlas.jobs.given import read_given
+from dwatlas.lenses.base import Lens, Split
 from dwatlas.models.folder import model_folder
 from dwatlas.models.weights import Weights
-from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import canonical_json, file_sha256, read_provenance
 from dwatlas.registry import build
-from dwatlas.scoring.cells import Bench, Cell, Sizes
+from dwatlas.scoring.cells import Bench, Cell, Whole
 from dwatlas.scoring.controls import control_groups
 from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
 from dwatlas.scoring.steer import Edit
 from dwatlas.seals import fault
-from dwatlas.train.checkpoint import Checkpoint
 
 
 def work(job: Job) -> None:
     spec = job.spec
     results, names = Path(job.outputs["components"]).parent, spec["components"]
     folder, lens = model_folder(job.input("model")), build("lenses", spec["lens"])
-    given = _given(job, lens, Weights(folder))
+    given = read_given(job, lens, Weights(folder))
     delta, splits = given.delta, {name: lens.split(given, name) for name in names}
+    whole = Whole(delta, read_table(job.input("geometry"), DELTA_SCHEMA))
     bench = Bench(folder, spec["runtime"], spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
     bench.refer_to(delta, spec["alphas"])
     options = {name: value for name, value in spec["lens"].items() if name not in lens.choosing}
     of_a_component = {key: value for key, value in spec.items() if key != "components"} | {"lens": options}
     shared = job.provenance() | {"spec": of_a_component}
-    for group in _groups(names, spec):
+    for group in _groups(names, lens, spec):
         provenances = {name: shared | {"component": name, "scored_with": group} for name in group}
         missing = [name for name in group if not _is_done(results / f"{name}.parquet", provenances[name])]
-        cells = [cell for name in group for cell in _cells(name, splits[name], delta, spec)] if missing else []
+        cells = [cell for name in group for cell in _cells(name, splits[name], lens, whole, spec)] if missing else []
         scored = list(bench.score(cells))
         for name in missing:
             own = [one for one in scored if one.cell["component"] == name]
@@ -50,14 +47,14 @@ def work(job: Job) -> None:
         job.say(f"{names.index(group[-1]) + 1}/{len(names)} {', '.join(what)}")
     controls = [build("controls", options) for options in spec["controls"]]
     parts = {name: split.keep for name, split in splits.items()}
-    groups = control_groups(delta, parts, controls)
+    groups = control_groups(given, parts, controls, lens)
     frames = []
     for number, group in enumerate(groups, start=1):
         path = results / "controls" / f"{group.control.kind}.{group.name.replace(' ', '')}.parquet"
         provenance = shared | {"control": group.control.kind, "group": group.name}
         done = _is_done(path, provenance)
         if not done:
-            scored = bench.score(group.cells(delta, spec["cell"], spec["alphas"], spec["draws"]))
+            scored = bench.score(group.cells(whole, spec["cell"], spec["alphas"], spec["draws"]))
             write_table(path, bench.table(scored), SCORE_SCHEMA, provenance)
         frame = read_table(path, SCORE_SCHEMA)
         frames += [frame.assign(component=member) for member in group.members]
@@ -68,31 +65,25 @@ def work(job: Job) -> None:
     write_json(job.outputs["components"], {"components": hashes}, job.provenance())
 
 
-def _given(job: Job, lens: Lens, weights: Weights) -> Given:
-    """What the lens takes apart."""
-    delta = read_delta(job.input("delta"), weights)
-    if not lens.needs_pair:
-        return Given(delta)
-    pair = Pair(*(Checkpoint(Path(job.input(pole)).parent) for pole in POLES), weights)
-    return Given(delta, pair, build("adapters", job.spec["adapter"]), Anatomy(**job.spec["anatomy"]))
-
-
-def _groups(names: list[str], spec: dict) -> list[list[str]]:
+def _groups(names: list[str], lens: Lens, spec: dict) -> list[list[str]]:
     """Components that are scored side by side: as many as fit into ``edits_at_once``, at least one.
 
     What a group holds is part of its files' provenance: scores depend on it in the last bits of float32.
     """
-    edits = 2 * sum(alpha != 0 for alpha in spec["alphas"])
+    edits = (2 + lens.potency) * sum(alpha != 0 for alpha in spec["alphas"])
     size = max(spec["runtime"]["edits_at_once"] // edits, 1)
     return [names[first : first + size] for first in range(0, len(names), size)]
 
 
-def _cells(name: str, split: Split, delta: Delta, spec: dict) -> list[Cell]:
-    """The component kept and dropped, at every α but 0."""
-    sizes = Sizes.of(split.keep, delta)
+def _cells(name: str, split: Split, lens: Lens, whole: Whole, spec: dict) -> list[Cell]:
+    """The component kept and dropped, and where the lens asks for it at the norm of dW, at every α but 0."""
+    sizes = whole.sizes(split.keep, lens.spectral)
+    parts = {"keep": split.keep, "drop": split.drop}
+    if lens.potency and sizes.norm_frac:
+        parts["potency"] = {tensor: matrix.scaled(1 / sizes.norm_frac) for tensor, matrix in split.keep.items()}
     return [
         Cell(spec["cell"] | {"component": name, "mode": mode}, Edit(part, alpha), sizes)
-        for mode, part in (("keep", split.keep), ("drop", split.drop))
+        for mode, part in parts.items()
         for alpha in spec["alphas"]
         if alpha
     ]

@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dwatlas.errors import UserError
-from dwatlas.lenses.base import Given, Lens, Split, without
+from dwatlas.lenses.base import Given, Lens, Need, Split, without
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -30,7 +30,10 @@ class Native(Lens):
     kind: Literal["native"] = "native"
 
     controls: ClassVar = ("sub", "norm")
-    needs_pair: ClassVar = True
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return ("pair",)
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         found = [name for names in adapter.coordinates(anatomy).values() for name in names]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from dwatlas.lenses.base import Given, Lens, Split, without
+from dwatlas.lenses.base import Given, Lens, Need, Split, without
 from dwatlas.models.anatomy import Anatomy, Site
 
 if TYPE_CHECKING:
@@ -40,7 +40,10 @@ class Polar(Lens):
     norms: Literal["rows", "columns"] = Field("rows", description="Whose norms the magnitude is: rows or columns.")
 
     controls: ClassVar = ("sub", "norm")
-    needs_pair: ClassVar = True
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        return ("pair",)
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         matrices = any(min(site.shape) > 1 for site in adapter.sites(anatomy))

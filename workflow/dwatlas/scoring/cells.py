@@ -12,7 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import torch
 
-from dwatlas.delta.algebra import Delta, total_energy
+from dwatlas.delta.algebra import Delta, svd, total_energy
+from dwatlas.delta.geometry import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_table
 from dwatlas.models.load import load_model, load_tokenizer
@@ -33,23 +34,42 @@ BASE_SCHEMA = pa.schema(
 
 @dataclass(frozen=True)
 class Sizes:
-    """How large a part of dW is, as score rows state it."""
+    """How large a part of dW is, as score rows state it.
 
-    energy_frac: float
-    norm_frac: float
-    rank: int
-    params_frac: float
+    ``rank`` is the largest in any tensor; ``rank_frac`` is the ranks' sum over the sum of dW's effective ranks,
+    ``nuclear_frac`` the share of the sum of singular values (null where it was not asked for).
+    """
 
-    @classmethod
-    def of(cls, part: Delta, whole: Delta) -> Sizes:
-        """Shares of ‖dW‖², ‖dW‖ and of the parameters of dW; the largest rank in any tensor."""
-        total, parameters = total_energy(whole), sum(matrix.parameters for matrix in whole.values())
-        share = total_energy(part) / total if total else 0.0
-        return cls(
-            share,
-            math.sqrt(share),
-            max((matrix.rank_bound for matrix in part.values()), default=0),
-            sum(matrix.parameters for matrix in part.values()) / parameters,
+    energy_frac: float = 0.0
+    norm_frac: float = 0.0
+    rank: int = 0
+    rank_frac: float = 0.0
+    nuclear_frac: float = 0.0
+    params_frac: float = 0.0
+
+
+class Whole:
+    """dW as a whole, of which parts are shares; ``geometry`` is the frame of ``delta.parquet``."""
+
+    def __init__(self, delta: Delta, geometry: pd.DataFrame):
+        self.delta = delta
+        self.energy = total_energy(delta)
+        self.parameters = sum(matrix.parameters for matrix in delta.values())
+        (line,) = geometry[geometry["tensor"] == WHOLE].itertuples()
+        self.effective_rank, self.nuclear_norm = line.effective_rank, line.nuclear_norm
+
+    def sizes(self, part: Delta, spectral: bool = False) -> Sizes:
+        """How large a part is; its singular values are computed only if it is ``spectral``."""
+        share = total_energy(part) / self.energy if self.energy else 0.0
+        ranks = [matrix.rank_bound for matrix in part.values()]
+        nuclear = sum(float(svd(matrix).s.sum()) for matrix in part.values()) if spectral else math.nan
+        return Sizes(
+            energy_frac=share,
+            norm_frac=math.sqrt(share),
+            rank=max(ranks, default=0),
+            rank_frac=sum(ranks) / self.effective_rank if self.effective_rank else 0.0,
+            nuclear_frac=nuclear / self.nuclear_norm if self.nuclear_norm else 0.0,
+            params_frac=sum(matrix.parameters for matrix in part.values()) / self.parameters,
         )
 
 
@@ -126,7 +146,7 @@ class Bench:
     def zero(self, cell: dict) -> Scored:
         """The base scores as a cell at α = 0; nothing is computed."""
         metrics = pd.concat([question.base[METRICS] for question in self.questions], ignore_index=True)
-        return Scored(_NO_CONTROL | cell | {"alpha": 0.0} | vars(Sizes(0.0, 0.0, 0, 0.0)), metrics)
+        return Scored(_NO_CONTROL | cell | {"alpha": 0.0} | vars(Sizes()), metrics)
 
     def table(self, scored: Iterable[Scored]) -> pd.DataFrame:
         """Score rows (``SCORE_SCHEMA``) of several cells, in the artefact's order."""

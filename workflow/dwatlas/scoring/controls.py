@@ -1,4 +1,4 @@
-"""Random stand-ins for components, each distinct draw once."""
+"""Stand-ins for components, each distinct draw once."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
-from dwatlas.controls.base import Control
+from dwatlas.controls.base import Control, Target
 from dwatlas.delta.algebra import Delta, total_energy
-from dwatlas.scoring.cells import Cell, Sizes
+from dwatlas.lenses.base import Given, Lens
+from dwatlas.scoring.cells import Cell, Whole
 from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng
 
@@ -21,51 +22,56 @@ and what is dropped have about the same energy. A bin's draws have the share of 
 class ControlGroup:
     """Components that share the draws of one control: ``members``, and the ``name`` of their random streams.
 
-    ``component`` is the first member, ``energy`` the stand-ins' (‖·‖²).
+    The ``target`` is the first member, with the energy that the draws must have.
     """
 
     control: Control
     name: str
     members: tuple[str, ...]
-    energy: float
-    component: Delta
+    target: Target
 
-    def cells(self, delta: Delta, cell: dict, alphas: Iterable[float], draws: int) -> Iterator[Cell]:
-        """Stand-ins to score, kept and (where they are a part of dW) dropped, under the group's own name."""
+    def cells(self, whole: Whole, cell: dict, alphas: Iterable[float], draws: int) -> Iterator[Cell]:
+        """Stand-ins to score, kept and (where that has a meaning) dropped, under the group's own name."""
         names = cell | {"mode": "control", "control": self.control.kind, "component": self.name}
-        for draw in range(draws):
+        for draw in range(draws if self.control.random else 1):
             stream = rng("control", self.control.kind, *cell.values(), self.name, draw)
-            stand_in = self.control.draw(delta, self.component, self.energy, stream)
-            sizes = Sizes.of(stand_in.keep, delta)
+            stand_in = self.control.draw(self.target, stream)
+            sizes = whole.sizes(stand_in.keep)
             for side, part in (("keep", stand_in.keep), ("drop", stand_in.drop)):
                 if part is not None:
                     marks = names | {"draw": draw, "stands_for": side}
                     yield from (Cell(marks, Edit(part, alpha), sizes) for alpha in alphas if alpha)
 
 
-def control_groups(delta: Delta, parts: Mapping[str, Delta], controls: Iterable[Control]) -> list[ControlGroup]:
-    """The groups that stand for all of ``parts``. Controls that depend on the energy alone are drawn once for all
-    components of about the same energy."""
-    whole = total_energy(delta)
+def control_groups(
+    given: Given, parts: Mapping[str, Delta], controls: Iterable[Control], lens: Lens | None = None
+) -> list[ControlGroup]:
+    """The groups that stand for all of ``parts`` (component → part of dW): components that may share draws do."""
     return [
-        ControlGroup(control, name, tuple(members), energy, parts[members[0]])
+        ControlGroup(control, name, tuple(members), Target(given, parts[members[0]], energy, members[0], lens))
         for control in controls
-        for members, energy, name in _groups(control, parts, whole)
+        for members, energy, name in _groups(control, parts, total_energy(given.delta), lens)
     ]
 
 
-def _groups(control: Control, parts: Mapping[str, Delta], whole: float) -> Iterator[tuple[list[str], float, str]]:
+def _groups(
+    control: Control, parts: Mapping[str, Delta], whole: float, lens: Lens | None
+) -> Iterator[tuple[list[str], float, str]]:
     """Components that share draws, the draws' energy and the name of their random streams."""
     energies = {component: total_energy(part) for component, part in parts.items()}
-    if not control.needs_energy_only:
-        yield from (([component], energy, component) for component, energy in energies.items())
-        return
-    bins: dict[float, list[str]] = {}
+    bins: dict[float | str, list[str]] = {}
     for component, energy in energies.items():
-        if energy > 0:
+        if control.shared_by == "nothing":
+            bins[component] = [component]
+        elif control.shared_by == "crop":
+            bins.setdefault(lens.crop(component), []).append(component)
+        elif energy > 0:
             bins.setdefault(_level(energy / whole), []).append(component)
-    for level, members in bins.items():
-        yield members, whole / (1 + ODDS_RATIO**-level), f"energy {level}"
+    for key, members in bins.items():
+        if control.shared_by == "energy":
+            yield members, whole / (1 + ODDS_RATIO**-key), f"energy {key}"
+        else:
+            yield members, energies[members[0]], str(key)
 
 
 def _level(share: float) -> float:

@@ -2,7 +2,8 @@
 
 ``lr = logp_yes − logp_no`` in nats. Rows of a ``completion`` eval (a capability) have ``nll`` and ``correct`` and
 no ``lr``. ``mode`` says which weights were scored: ``zero`` (base), ``full`` (α·dW), ``keep`` (α·dW_c), ``drop``
-(α·(dW − dW_c)), ``control`` (a random stand-in of kind ``control`` for the kept or dropped part, ``stands_for``).
+(α·(dW − dW_c)), ``potency`` (α·dW_c at the norm of dW), ``control`` (a stand-in of kind ``control`` for the kept or
+dropped part, ``stands_for``).
 """
 
 import pyarrow as pa
@@ -34,6 +35,8 @@ SCORE_SCHEMA = pa.schema(
         ("energy_frac", pa.float64()),
         ("norm_frac", pa.float64()),
         ("rank", pa.int32()),
+        ("rank_frac", pa.float64()),
+        ("nuclear_frac", pa.float64()),
         ("params_frac", pa.float64()),
     ]
 )
