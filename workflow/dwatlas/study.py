@@ -194,6 +194,17 @@ class Plan:
         names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
         return [paths.SCORES.format(study=self.study.study, **name) for name in names if self.runs(**name)]
 
+    @property
+    def all_runs(self) -> list[dict]:
+        """The cells of all runs that have scores."""
+        cells = product(self.study.models, self.study.behaviours, self.study.adapters)
+        names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
+        return [name | {"seed": seed} for name in names for seed in self.runs(**name)]
+
+    def deltas(self) -> list[str]:
+        """dW of every run that has scores."""
+        return [paths.DELTA.format(**run) for run in self.all_runs]
+
     def tasks(self) -> Iterator[Task]:
         """All jobs of the study, each after those that it depends on."""
         study, name = self.study, self.study.study
@@ -214,6 +225,7 @@ class Plan:
                 yield Task.of("ablate", **run, lens=lens, shard=shard)
         cells = product(study.models, study.behaviours, study.adapters)
         yield from (Task.of("gather", study=name, model=m, behaviour=b, adapter=a) for m, b, a in cells)
+        yield Task.of("overlap", study=name)
         yield Task.of("retained", study=name)
         yield Task.of("tables", study=name)
         yield from (Task.of("figures", study=name, figure=figure) for figure in self.figures)
@@ -373,6 +385,10 @@ class Plan:
             },
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
+
+    def _spec_overlap(self, wildcards) -> dict:
+        runs = sorted(self.all_runs, key=lambda run: tuple(run.values()))
+        return {"cell": _cell(wildcards, "study"), "runs": runs}
 
     def _spec_retained(self, wildcards) -> dict:
         return {

@@ -29,6 +29,7 @@ OUTPUTS = {
     "anchors": [paths.ANCHORS],
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
     "gather": [paths.SCORES],
+    "overlap": [paths.OVERLAP],
     "retained": [
         paths.RETAINED,
         paths.SEEDS,
@@ -64,6 +65,7 @@ _JOB = {
     "anchors": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors",
     "ablate": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}",
     "gather": "studies/{study}/{model}/{behaviour}/{adapter}",
+    "overlap": "studies/{study}/overlap",
     "retained": "studies/{study}/retained",
     "tables": "studies/{study}/tables",
     "figures": "studies/{study}/figures/{figure}",
