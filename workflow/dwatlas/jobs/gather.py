@@ -1,6 +1,8 @@
-"""Gather all scores of one (model, behaviour, adapter), checking every cell against its eval's manifest."""
+"""Gather all scores and additive shares of one (model, behaviour, adapter), checking every cell against its eval's
+manifest, and that every component has its shares."""
 
 from collections.abc import Iterator
+from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +14,7 @@ from dwatlas.jobs.base import Job
 from dwatlas.provenance import file_sha256, read_provenance
 from dwatlas.scoring.gather import check_manifest
 from dwatlas.scoring.manifest import EVAL_SCHEMA
-from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
+from dwatlas.scoring.rows import ALL, CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
 from dwatlas.versions import check_not_mixed
 
 
@@ -21,8 +23,11 @@ def work(job: Job) -> None:
     rows = {name: read_table(paths.EVAL.format(eval=name), EVAL_SCHEMA) for name in spec["evals"]}
     job = job.reading("rows", (paths.EVAL.format(eval=name) for name in spec["evals"]))
     job = job.reading("scores", (path for run in _runs(spec) for path in _manifests(*run)))
+    shares = [file for run in _runs(spec) for file in _shares(*run)]
+    job = job.reading("shares", (path for path, _ in shares))
     if not spec["allow_mixed_versions"]:
-        check_not_mixed({path: read_provenance(path).get("made_with", {}) for path in job.inputs["scores"]})
+        made = [path for name in ("scores", "shares") for path in job.inputs[name]]
+        check_not_mixed({path: read_provenance(path).get("made_with", {}) for path in made})
     files = [file for run in _runs(spec) for file in _files(*run, spec)]
     frames = []
     for path, evals in files:
@@ -32,7 +37,11 @@ def work(job: Job) -> None:
         frames.append(scores[scores["eval"].isin(evals)])
     whole = pd.concat(frames, ignore_index=True).sort_values([*CELL, *ROW], ignore_index=True, kind="stable")
     write_table(job.outputs["scores"], whole, SCORE_SCHEMA, job.provenance())
-    job.say(f"{len(files)} files, {len(whole)} rows, every cell matches its manifest")
+    table = SHARES_SCHEMA.empty_table().to_pandas()
+    if shares:
+        table = pd.concat([_whole(path, components, spec["effect_evals"]) for path, components in shares])
+    write_table(job.outputs["shares"], table.sort_values(SHARE), SHARES_SCHEMA, job.provenance())
+    job.say(f"{len(files)} files, {len(whole)} rows, every cell matches its manifest; {len(table)} shares")
 
 
 def _runs(spec: dict) -> Iterator[tuple[dict, dict[str, dict[str, list[str]]]]]:
@@ -66,6 +75,26 @@ def _files(run: dict, lenses: dict, spec: dict) -> Iterator[tuple[str, list[str]
                 path = paths.COMPONENT.format(**run, lens=lens, component=component)
                 _check_bytes(path, hashes.get(component), manifest)
                 yield path, effects
+
+
+def _shares(run: dict, lenses: dict) -> Iterator[tuple[str, list[str]]]:
+    """Every file of shares of a run with the components that it must hold."""
+    for lens, shards in lenses.items():
+        names = [name for components in shards.values() for name in components]
+        yield paths.SHARES.format(**run, lens=lens), [ALL, *names]
+
+
+def _whole(path: str, components: list[str], evals: list[str]) -> pd.DataFrame:
+    """A file's shares; ``UserError`` unless it has each component once for each effect eval."""
+    shares = read_table(path, SHARES_SCHEMA)
+    there = list(zip(shares["component"], shares["eval"], strict=True))
+    wanted = list(product(components, evals))
+    for kind, some in (("lacks", set(wanted) - set(there)), ("has also", set(there) - set(wanted))):
+        for component, name in sorted(some)[:1]:
+            raise UserError(f"{path}: {kind} the share of {component} in eval {name}; delete it and run again")
+    if len(there) > len(wanted):
+        raise UserError(f"{path}: has some shares twice; delete it and run again")
+    return shares
 
 
 def _check_bytes(path: str, expected: str | None, manifest: str) -> None:
