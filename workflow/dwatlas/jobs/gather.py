@@ -2,7 +2,6 @@
 manifest, and that every component has its shares."""
 
 from collections.abc import Iterator
-from itertools import product
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,7 @@ from dwatlas.errors import UserError
 from dwatlas.files import read_json, read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import file_sha256, read_provenance
-from dwatlas.scoring.gather import check_manifest
+from dwatlas.scoring.gather import check_manifest, check_shares
 from dwatlas.scoring.manifest import EVAL_SCHEMA
 from dwatlas.scoring.rows import ALL, CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
 from dwatlas.versions import check_not_mixed
@@ -37,10 +36,12 @@ def work(job: Job) -> None:
         frames.append(scores[scores["eval"].isin(evals)])
     whole = pd.concat(frames, ignore_index=True).sort_values([*CELL, *ROW], ignore_index=True, kind="stable")
     write_table(job.outputs["scores"], whole, SCORE_SCHEMA, job.provenance())
-    table = SHARES_SCHEMA.empty_table().to_pandas()
-    if shares:
-        table = pd.concat([_whole(path, components, spec["effect_evals"]) for path, components in shares])
-    write_table(job.outputs["shares"], table.sort_values(SHARE), SHARES_SCHEMA, job.provenance())
+    parts = [SHARES_SCHEMA.empty_table().to_pandas()]
+    for path, components in shares:
+        parts.append(read_table(path, SHARES_SCHEMA))
+        check_shares(parts[-1], components, spec["effect_evals"], path)
+    table = pd.concat(parts).sort_values(SHARE, ignore_index=True)
+    write_table(job.outputs["shares"], table, SHARES_SCHEMA, job.provenance())
     job.say(f"{len(files)} files, {len(whole)} rows, every cell matches its manifest; {len(table)} shares")
 
 
@@ -82,19 +83,6 @@ def _shares(run: dict, lenses: dict) -> Iterator[tuple[str, list[str]]]:
     for lens, shards in lenses.items():
         names = [name for components in shards.values() for name in components]
         yield paths.SHARES.format(**run, lens=lens), [ALL, *names]
-
-
-def _whole(path: str, components: list[str], evals: list[str]) -> pd.DataFrame:
-    """A file's shares; ``UserError`` unless it has each component once for each effect eval."""
-    shares = read_table(path, SHARES_SCHEMA)
-    there = list(zip(shares["component"], shares["eval"], strict=True))
-    wanted = list(product(components, evals))
-    for kind, some in (("lacks", set(wanted) - set(there)), ("has also", set(there) - set(wanted))):
-        for component, name in sorted(some)[:1]:
-            raise UserError(f"{path}: {kind} the share of {component} in eval {name}; delete it and run again")
-    if len(there) > len(wanted):
-        raise UserError(f"{path}: has some shares twice; delete it and run again")
-    return shares
 
 
 def _check_bytes(path: str, expected: str | None, manifest: str) -> None:
