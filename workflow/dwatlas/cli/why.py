@@ -45,16 +45,15 @@ def _makers(judge: Judge, target: str) -> list[Task]:
     path = PurePosixPath(Path(target).as_posix())
     if str(path) in judge.makers:
         return [judge.makers[str(path)]]
-    if below := _below(judge, path):
-        return below
-    beside = _below(judge, path.parent)
-    if path.suffix == ".parquet" and {task.rule for task in beside} == {"ablate", "shares"}:
-        return [task for task in beside if task.rule == "ablate"]
+    for folder in (path, path.parent):
+        below = [task for task in judge.tasks if any(PurePosixPath(one).is_relative_to(folder) for one in task.outputs)]
+        if below and (folder == path or _is_component(path, below)):
+            return below
     raise UserError(f"{target}: no job of this study makes it; `dwatlas status` shows what there is")
 
 
-def _below(judge: Judge, folder: PurePosixPath) -> list[Task]:
-    return [task for task in judge.tasks if any(PurePosixPath(one).is_relative_to(folder) for one in task.outputs)]
+def _is_component(path: PurePosixPath, tasks: list[Task]) -> bool:
+    return path.suffix == ".parquet" and all(task.rule == "ablate" for task in tasks)
 
 
 def _other_versions(task: Task) -> dict[str, list[str]]:
