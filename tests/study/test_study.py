@@ -13,12 +13,13 @@ import pytest
 from peft import PeftModel
 
 from copies import hashes, job_counts, snakemake
+from dwatlas.delta.names import WHOLE
 from dwatlas.files import read_table
 from dwatlas.jobs.train import TRAIN_SCHEMA
 from dwatlas.models.load import load_model
 from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash
-from dwatlas.scoring.rows import ALL, CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
+from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
 from dwatlas.scoring.scorer import METRICS
 from dwatlas.statistics import schemas
 
@@ -146,10 +147,10 @@ def test_additive_shares_of_the_whole_are_near_the_full_effect_and_sum_over_laye
     full = seeds.query("mode == 'full' and effect == 'antisymmetric'").set_index("seed")["effect_nats"]
     for (lens, seed), part in shares.groupby(["lens", "seed"]):
         values = part.set_index("component")["share_nats"]
-        assert set(values.index) == {ALL, *COMPONENTS[lens]}
-        assert values[ALL] == pytest.approx(full[seed], rel=1e-3)
+        assert set(values.index) == {WHOLE, *COMPONENTS[lens]}
+        assert values[WHOLE] == pytest.approx(full[seed], rel=1e-3)
         parts = ["layer-0", "layer-1"] if lens == "layers" else ["top-1", "tail-1"]
-        assert values[parts].sum() == pytest.approx(values[ALL], rel=1e-5)
+        assert values[parts].sum() == pytest.approx(values[WHOLE], rel=1e-5)
 
 
 def test_the_full_dw_has_the_full_effect_in_every_seed(finished):

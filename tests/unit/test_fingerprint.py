@@ -101,7 +101,7 @@ def test_a_string_that_is_code_counts(package):
         ("jobs/train.py", {"train"}),
         ("adapters/lora.py", {"train", "delta"}),
         ("train/fit.py", {"train"}),
-        ("delta/geometry.py", {"delta"}),
+        ("delta/geometry.py", {"delta", "anchors", "ablate"}),
         ("pairs/sample.py", {"pairs", "train"}),
         ("lenses/layers.py", {"ablate", "shares"}),
         ("controls/mask.py", {"ablate"}),

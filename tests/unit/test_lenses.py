@@ -20,7 +20,8 @@ from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng
 from dwatlas.train.fit import fit
 
-LENSES = [lens for kind in kinds("lenses") if not (lens := plugin("lenses", kind)()).needs]
+LENSES = [lens for kind in kinds("lenses") if not ((lens := plugin("lenses", kind)()).needs or lens.axis)]
+WEIGHTS = models_made.model().state_dict()
 CASES = [(lens, name) for lens in LENSES for name in lens.names(Lora(r=4), ANATOMY)]
 
 
@@ -44,7 +45,7 @@ def delta():
 
 @pytest.mark.parametrize(("lens", "name"), CASES, ids=[f"{lens.kind}-{name}" for lens, name in CASES])
 def test_keep_and_drop_sum_to_the_delta(lens, name, delta):
-    split = lens.split(Given(delta), name)
+    split = lens.split(Given(delta, ANATOMY, weights=WEIGHTS), name)
     whole = sum_of((split.keep, split.drop), {name: matrix.shape for name, matrix in delta.items()})
     for tensor, matrix in delta.items():
         if matrix.dense().any():
@@ -58,7 +59,7 @@ def test_every_part_of_a_zero_delta_is_zero(lens, name):
     zero = {
         site.name: Factored(torch.zeros(site.shape[0], 2), torch.ones(2, site.shape[1])) for site in ANATOMY.sites()
     }
-    split = lens.split(Given(zero), name)
+    split = lens.split(Given(zero, ANATOMY, weights=WEIGHTS), name)
     assert total_energy(split.keep) == total_energy(split.drop) == 0
 
 

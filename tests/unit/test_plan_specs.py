@@ -12,6 +12,8 @@ import yaml
 from snakemake.utils import update_config
 from trial import CATALOGUE, lens, own
 
+from dwatlas import paths
+from dwatlas.errors import UserError
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.registry import build
 from dwatlas.study import Plan
@@ -223,6 +225,34 @@ def test_a_lens_of_the_pair_reads_the_checkpoints_and_the_adapters_options(plan)
     spec = json.loads(made.spec("ablate")(native))
     assert (spec["adapter"]["kind"], spec["adapter"]["r"]) == ("lora", 8)
     assert made.code("ablate")(native) != made.code("ablate")(layers)
+
+
+def test_a_lens_of_other_runs_reads_their_dw_and_never_the_scored_one(plan):
+    lenses = {"shared": {"kind": "shared_svd"}, "seeds": {"kind": "shared_svd", "over": "seeds", "sources": [0, 1, 2]}}
+    made = plan({"catalogue": {"lenses": lenses}, "lenses": ["shared", "seeds"]})
+    run = {"model": "small", "behaviour": "agreement", "adapter": "lora-r8", "seed": "1", "shard": ""}
+    shared, seeds = (SimpleNamespace(**run, lens=lens) for lens in ("shared", "seeds"))
+    assert made.given(shared) == {"others": [paths.DELTA.format(**run | {"adapter": "lora-r1"})]}
+    assert made.given(seeds) == {"others": [paths.DELTA.format(**run | {"seed": seed}) for seed in (0, 2)]}
+    assert json.loads(made.spec("ablate")(shared))["others"] == [
+        {"model": "small", "behaviour": "agreement", "adapter": "lora-r1", "seed": 1}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"over": "behaviours"}, "lenses.own: needs dW of other behaviours than agreement; name more behaviours"),
+        (
+            {"over": "adapters", "sources": ["lora-r8", "ia3"]},
+            "lenses.own.sources: ia3 is none of the study's adapters",
+        ),
+        ({"over": "seeds", "sources": [3]}, "lenses.own: needs dW of other seeds than 3"),
+    ],
+)
+def test_a_lens_of_other_runs_that_are_not_there_is_refused(plan, options, message):
+    with pytest.raises(UserError, match=message):
+        plan({"catalogue": {"lenses": {"own": {"kind": "shared_svd", **options}}}, "lenses": ["own"]})
 
 
 STUDY_EDITS = {

@@ -4,13 +4,14 @@ import models_made
 import pandas as pd
 import pytest
 
+from dwatlas.delta.names import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import shares
 from dwatlas.jobs.base import Job
 from dwatlas.scoring.gather import check_shares
 from dwatlas.scoring.manifest import EVAL_SCHEMA, tabulate
-from dwatlas.scoring.rows import ALL, SHARE, SHARES_SCHEMA
+from dwatlas.scoring.rows import SHARE, SHARES_SCHEMA
 from dwatlas.scoring.scorer import Scorer
 from dwatlas.scoring.steer import Edit
 
@@ -57,16 +58,16 @@ def effect(rows: pd.DataFrame) -> float:
 def test_the_shares_of_a_partition_sum_to_the_measured_effect(files, tmp_path, lens):
     table = run(files, tmp_path, lens)
     values = table.set_index("component")["share_nats"]
-    assert values[ALL] == pytest.approx(effect(models_made.claims()), rel=1e-3)
+    assert values[WHOLE] == pytest.approx(effect(models_made.claims()), rel=1e-3)
     for parts in PARTITIONS[lens]:
-        assert values[parts].sum() == pytest.approx(values[ALL], rel=1e-6)
-        assert values[parts].abs().min() > 1e-3 * abs(values[ALL])
+        assert values[parts].sum() == pytest.approx(values[WHOLE], rel=1e-6)
+        assert values[parts].abs().min() > 1e-3 * abs(values[WHOLE])
 
 
 def test_every_component_and_dw_as_a_whole_have_one_line_for_each_eval(files, tmp_path):
     table = run(files, tmp_path, "modules")
     assert table[SHARE].equals(table[SHARE].drop_duplicates().sort_values(SHARE, ignore_index=True))
-    assert set(table["component"]) == {ALL, "attention", "mlp", "read", "write"}
+    assert set(table["component"]) == {WHOLE, "attention", "mlp", "read", "write"}
     assert len(table) == 5 and set(table["eval"]) == {"claims"}
     assert (table[[*CELL, "lens"]] == [*CELL.values(), "modules"]).all(axis=None)
 
@@ -77,7 +78,7 @@ def test_items_of_more_rows_count_no_more_than_others(files, tmp_path):
     inputs = files | {name: [str(tmp_path / f"{name}.parquet")] for name in ("rows", "base")}
     write_table(inputs["rows"][0], tabulate("claims", uneven), EVAL_SCHEMA)
     models_made.score_base(inputs)
-    (whole,) = run(inputs, tmp_path, "layers").query("component == @ALL")["share_nats"]
+    (whole,) = run(inputs, tmp_path, "layers").query("component == @WHOLE")["share_nats"]
     assert whole == pytest.approx(effect(uneven), rel=1e-3)
 
 

@@ -198,9 +198,22 @@ class Plan:
         return self._gathered(paths.STUDY_SHARES)
 
     def _gathered(self, pattern: str) -> list[str]:
+        return [pattern.format(study=self.study.study, **cell) for cell in self._cells if self.runs(**cell)]
+
+    @property
+    def _cells(self) -> list[dict]:
+        """Every (model, behaviour, adapter)."""
         cells = product(self.study.models, self.study.behaviours, self.study.adapters)
-        names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
-        return [pattern.format(study=self.study.study, **name) for name in names if self.runs(**name)]
+        return [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
+
+    @property
+    def all_runs(self) -> list[dict]:
+        """The cells of all runs that have scores."""
+        return [cell | {"seed": seed} for cell in self._cells for seed in self.runs(**cell)]
+
+    def deltas(self) -> list[str]:
+        """dW of every run that has scores."""
+        return [paths.DELTA.format(**run) for run in self.all_runs]
 
     def tasks(self) -> Iterator[Task]:
         """All jobs of the study, each after those that it depends on."""
@@ -221,8 +234,8 @@ class Plan:
             for shard in self.shards(run["model"], run["adapter"], lens):
                 yield Task.of("ablate", **run, lens=lens, shard=shard)
             yield Task.of("shares", **run, lens=lens)
-        cells = product(study.models, study.behaviours, study.adapters)
-        yield from (Task.of("gather", study=name, model=m, behaviour=b, adapter=a) for m, b, a in cells)
+        yield from (Task.of("gather", study=name, **cell) for cell in self._cells)
+        yield Task.of("overlap", study=name)
         yield Task.of("retained", study=name)
         yield Task.of("tables", study=name)
         yield from (Task.of("figures", study=name, figure=figure) for figure in self.figures)
@@ -388,6 +401,10 @@ class Plan:
             },
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
+
+    def _spec_overlap(self, wildcards) -> dict:
+        runs = sorted(self.all_runs, key=lambda run: tuple(run.values()))
+        return {"cell": _cell(wildcards, "study"), "runs": runs}
 
     def _spec_retained(self, wildcards) -> dict:
         return {

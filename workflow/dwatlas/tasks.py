@@ -30,6 +30,7 @@ OUTPUTS = {
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
     "shares": [paths.SHARES],
     "gather": [paths.SCORES, paths.STUDY_SHARES],
+    "overlap": [paths.OVERLAP],
     "retained": [
         paths.RETAINED,
         paths.SEEDS,
@@ -66,6 +67,7 @@ _JOB = {
     "ablate": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}",
     "shares": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/shares/{lens}",
     "gather": "studies/{study}/{model}/{behaviour}/{adapter}",
+    "overlap": "studies/{study}/overlap",
     "retained": "studies/{study}/retained",
     "tables": "studies/{study}/tables",
     "figures": "studies/{study}/figures/{figure}",

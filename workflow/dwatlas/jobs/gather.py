@@ -7,13 +7,14 @@ from pathlib import Path
 import pandas as pd
 
 from dwatlas import paths
+from dwatlas.delta.names import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_json, read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import file_sha256, read_provenance
 from dwatlas.scoring.gather import check_manifest, check_shares
 from dwatlas.scoring.manifest import EVAL_SCHEMA
-from dwatlas.scoring.rows import ALL, CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
+from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
 from dwatlas.versions import check_not_mixed
 
 
@@ -82,7 +83,7 @@ def _shares(run: dict, lenses: dict) -> Iterator[tuple[str, list[str]]]:
     """Every file of shares of a run with the components that it must hold."""
     for lens, shards in lenses.items():
         names = [name for components in shards.values() for name in components]
-        yield paths.SHARES.format(**run, lens=lens), [ALL, *names]
+        yield paths.SHARES.format(**run, lens=lens), [WHOLE, *names]
 
 
 def _check_bytes(path: str, expected: str | None, manifest: str) -> None:

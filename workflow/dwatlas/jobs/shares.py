@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from dwatlas.delta.names import WHOLE
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.jobs.given import read_given
@@ -10,14 +11,14 @@ from dwatlas.models.weights import Weights
 from dwatlas.registry import build
 from dwatlas.scoring.attribution import mean_gradient, row_weights, share
 from dwatlas.scoring.cells import Bench
-from dwatlas.scoring.rows import ALL, SHARE, SHARES_SCHEMA
+from dwatlas.scoring.rows import SHARE, SHARES_SCHEMA
 
 
 def work(job: Job) -> None:
     spec = job.spec
     folder, lens = model_folder(job.input("model")), build("lenses", spec["lens"])
     given = read_given(job, lens, Weights(folder))
-    parts = {ALL: given.delta} | {name: lens.split(given, name).keep for name in spec["components"]}
+    parts = {WHOLE: given.delta} | {name: lens.split(given, name).keep for name in spec["components"]}
     # a backward pass keeps what every block computed, not one block's: so many times fewer tokens are in a batch
     runtime = spec["runtime"] | {"edits_at_once": given.anatomy.layers}
     bench = Bench(folder, runtime, spec["options"], job.inputs["rows"], job.inputs["base"], job.memory)
