@@ -36,12 +36,12 @@ def work(job: Job) -> None:
             check_manifest(scores[scores["eval"] == name], rows[name], path)
         frames.append(scores[scores["eval"].isin(evals)])
     whole = pd.concat(frames, ignore_index=True).sort_values([*CELL, *ROW], ignore_index=True, kind="stable")
-    write_table(job.outputs["scores"], whole, SCORE_SCHEMA, job.provenance())
     parts = [SHARES_SCHEMA.empty_table().to_pandas()]
     for path, components in shares:
         parts.append(read_table(path, SHARES_SCHEMA))
         check_shares(parts[-1], components, spec["effect_evals"], path)
     table = pd.concat(parts).sort_values(SHARE, ignore_index=True)
+    write_table(job.outputs["scores"], whole, SCORE_SCHEMA, job.provenance())
     write_table(job.outputs["shares"], table, SHARES_SCHEMA, job.provenance())
     job.say(f"{len(files)} files, {len(whole)} rows, every cell matches its manifest; {len(table)} shares")
 
