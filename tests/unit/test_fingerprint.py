@@ -17,11 +17,12 @@ JOBS = {
     "base_scores": {},
     "anchors": {"controls": [{"kind": "norm"}]},
     "ablate": {"lens": {"kind": "layers"}, "controls": [{"kind": "mask"}, {"kind": "norm"}]},
+    "shares": {"lens": {"kind": "layers"}},
     "retained": {},
     "tables": {},
     "report": {},
 }
-SCORING = {"base_scores", "anchors", "ablate"}
+SCORING = {"base_scores", "anchors", "ablate", "shares"}
 
 
 @pytest.fixture
@@ -100,12 +101,13 @@ def test_a_string_that_is_code_counts(package):
         ("jobs/train.py", {"train"}),
         ("adapters/lora.py", {"train", "delta"}),
         ("train/fit.py", {"train"}),
-        ("delta/geometry.py", {"delta"}),
+        ("delta/geometry.py", {"delta", "anchors", "ablate"}),
         ("pairs/sample.py", {"pairs", "train"}),
-        ("lenses/layers.py", {"ablate"}),
+        ("lenses/layers.py", {"ablate", "shares"}),
         ("controls/mask.py", {"ablate"}),
         ("controls/norm.py", {"anchors", "ablate"}),
         ("evals/claims.py", {"evals"}),
+        ("scoring/attribution.py", {"shares"}),
         ("scoring/cells.py", SCORING),
         ("scoring/steer.py", SCORING),
         ("scoring/scorer.py", SCORING),

@@ -102,6 +102,19 @@ def test_a_lens_is_split_into_jobs_of_the_wanted_size(plan):
     assert [*shards["-0"], *shards["-1"], *shards["-2"]] == plan().components["small", "lora-r8", "layers"]
 
 
+def test_shares_of_all_components_are_one_job_however_a_lens_is_split(plan):
+    whole, split = plan(), plan({"components_per_job": 3})
+    assert [split.spec("shares")(cell()), split.code("shares")(cell())] == [
+        whole.spec("shares")(cell()), whole.code("shares")(cell()),
+    ]  # fmt: skip
+    spec = json.loads(split.spec("shares")(cell()))
+    assert spec["components"] == whole.components["small", "lora-r8", "layers"]
+    assert spec.keys() & {"alphas", "controls", "draws"} == set()
+    tasks = [task for task in split.tasks() if task.rule == "shares"]
+    assert len(tasks) == len(set(tasks)) == 2 * 5 * 3
+    assert len(split.cell_inputs(cell())["shares"]) == 5 * 3
+
+
 def test_targets_are_every_combination_of_the_matrix(plan):
     made = plan({"models": ["small", "other"]})
     assert made.study_scores() == [
@@ -113,6 +126,8 @@ def test_targets_are_every_combination_of_the_matrix(plan):
     assert len(inputs["anchors"]) == 5
     assert len(inputs["components"]) == len(inputs["controls"]) == 5 * 3
     assert "results/runs/other/agreement/lora-r8/seed-4/scores/own_svd/components.json" in inputs["components"]
+    assert len(inputs["shares"]) == 5 * 3
+    assert made.study_shares() == [path.replace("/scores/", "/shares/") for path in made.study_scores()]
     assert inputs["rows"] == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
     assert {key.model for key in made.figures.values()} == {"small", "other"}
 
@@ -124,7 +139,8 @@ def test_lenses_are_scored_on_effect_evals_and_anchors_on_all(plan):
     assert made.rows(anchors) == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
 
 
-RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "anchors", "ablate")
+RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "anchors", "ablate", "shares")
+OF_A_LENS = ("ablate", "shares")
 
 
 def cell(**values):
@@ -136,7 +152,7 @@ def specs(made, **values):
     """The spec of every rule that makes one run, at one cell."""
     wildcards, no_lens = cell(**values), cell(**values)
     del no_lens.lens
-    return {rule: made.spec(rule)(wildcards if rule == "ablate" else no_lens) for rule in RULES}
+    return {rule: made.spec(rule)(wildcards if rule in OF_A_LENS else no_lens) for rule in RULES}
 
 
 def changed(before, after):
@@ -152,19 +168,25 @@ def edited(section, name, change):
 
 EDITS = {
     "learning rate": ("adapters", "lora-r8", {"training": {"learning_rate": 1e-3}}, {"train", "delta"}),
-    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta", "ablate"}),
+    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta", "ablate", "shares"}),
     "sibling's learning rate": ("adapters", "lora-r1", {"training": {"learning_rate": 1e-3}}, set()),
     "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
     "number of questions": ("behaviours", "agreement", {"questions": {"number": 8}}, {"pairs"}),
     "pretraining": ("models", "small", {"pretraining": {"steps": 9}}, {"pretrain"}),
-    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta", "ablate"}),
-    "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate"}),
-    "precision": ("models", "small", {"dtype": "bfloat16"}, {"pairs", "train", "base_scores", "anchors", "ablate"}),
+    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta", "ablate", "shares"}),
+    "edits at once": ("models", "small", {"edits_at_once": 8}, {"base_scores", "anchors", "ablate"}),
+    "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate", "shares"}),
+    "precision": (
+        "models",
+        "small",
+        {"dtype": "bfloat16"},
+        {"pairs", "train", "base_scores", "anchors", "ablate", "shares"},
+    ),
     "sibling model": ("models", "other", {"pretraining": {"steps": 9}}, set()),
     "eval rows": ("evals", "claims", {"per_object": 1}, {"evals"}),
-    "answer word": ("evals", "claims", {"yes_word": "aye"}, {"evals", "base_scores", "anchors", "ablate"}),
+    "answer word": ("evals", "claims", {"yes_word": "aye"}, {"evals", "base_scores", "anchors", "ablate", "shares"}),
     "capability eval": ("evals", "knowledge", {"world_seed": 0}, set()),
-    "lens": ("lenses", "layers", {"bands": 2}, {"ablate"}),
+    "lens": ("lenses", "layers", {"bands": 2}, {"ablate", "shares"}),
     "sibling lens": ("lenses", "own_svd", {"top": [1]}, set()),
 }
 
@@ -261,7 +283,7 @@ def test_a_study_edit_changes_the_specs_that_use_it_and_no_others(plan, change, 
 
 def test_seeds_differ_in_their_specs_where_they_vary_something(plan):
     made = plan()
-    assert changed(specs(made), specs(made, seed="1")) == {"pairs", "train", "delta", "anchors", "ablate"}
+    assert changed(specs(made), specs(made, seed="1")) == {"pairs", "train", "delta", "anchors", *OF_A_LENS}
 
 
 def test_the_order_of_keys_does_not_matter(plan, tmp_path):

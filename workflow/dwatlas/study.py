@@ -171,35 +171,45 @@ class Plan:
         ]
 
     def cell_inputs(self, wildcards) -> dict[str, list[str]]:
-        """All score files of one (model, behaviour, adapter), by kind."""
+        """All files of scores and shares of one (model, behaviour, adapter), by kind."""
         names = {key: getattr(wildcards, key) for key in ("model", "behaviour", "adapter")}
         there = self.runs(**names)
         runs = [names | {"seed": seed} for seed in there]
+        lenses = [names | {"seed": seed, "lens": lens} for seed, some in there.items() for lens in some]
         shards = [
-            names | {"seed": seed, "lens": lens, "shard": shard}
-            for seed, lenses in there.items()
+            lens | {"shard": shard}
             for lens in lenses
-            for shard in self.shards(names["model"], names["adapter"], lens)
+            for shard in self.shards(names["model"], names["adapter"], lens["lens"])
         ]
         return {
             "anchors": [paths.ANCHORS.format(**run) for run in runs],
             "components": [paths.COMPONENTS.format(**shard) for shard in shards],
             "controls": [paths.CONTROLS.format(**shard) for shard in shards],
+            "shares": [paths.SHARES.format(**lens) for lens in lenses],
             "rows": [paths.EVAL.format(eval=name) for name in self.study.evals],
         }
 
     def study_scores(self) -> list[str]:
         """Gathered scores of every (model, behaviour, adapter) that has any."""
+        return self._gathered(paths.SCORES)
+
+    def study_shares(self) -> list[str]:
+        """Gathered additive shares of the same."""
+        return self._gathered(paths.STUDY_SHARES)
+
+    def _gathered(self, pattern: str) -> list[str]:
+        return [pattern.format(study=self.study.study, **cell) for cell in self._cells if self.runs(**cell)]
+
+    @property
+    def _cells(self) -> list[dict]:
+        """Every (model, behaviour, adapter)."""
         cells = product(self.study.models, self.study.behaviours, self.study.adapters)
-        names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
-        return [paths.SCORES.format(study=self.study.study, **name) for name in names if self.runs(**name)]
+        return [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
 
     @property
     def all_runs(self) -> list[dict]:
         """The cells of all runs that have scores."""
-        cells = product(self.study.models, self.study.behaviours, self.study.adapters)
-        names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
-        return [name | {"seed": seed} for name in names for seed in self.runs(**name)]
+        return [cell | {"seed": seed} for cell in self._cells for seed in self.runs(**cell)]
 
     def deltas(self) -> list[str]:
         """dW of every run that has scores."""
@@ -223,8 +233,8 @@ class Plan:
         for run, lens in product(runs, study.lenses):
             for shard in self.shards(run["model"], run["adapter"], lens):
                 yield Task.of("ablate", **run, lens=lens, shard=shard)
-        cells = product(study.models, study.behaviours, study.adapters)
-        yield from (Task.of("gather", study=name, model=m, behaviour=b, adapter=a) for m, b, a in cells)
+            yield Task.of("shares", **run, lens=lens)
+        yield from (Task.of("gather", study=name, **cell) for cell in self._cells)
         yield Task.of("overlap", study=name)
         yield Task.of("retained", study=name)
         yield Task.of("tables", study=name)
@@ -359,16 +369,22 @@ class Plan:
         }
 
     def _spec_ablate(self, wildcards) -> dict:
-        lens = self.catalogue.lenses[wildcards.lens]
         return {
             **self._scoring(wildcards, "lens"),
+            **self._split(wildcards),
             "alphas": self.study.alphas.ablation,
-            "lens": lens.model_dump(mode="json", exclude={"components", "sources"}),
-            **self._method(wildcards),
-            **({"others": self.others(wildcards)} if lens.axis else {}),
             "components": self.shards(wildcards.model, wildcards.adapter, wildcards.lens)[wildcards.shard],
-            "controls": [{"kind": kind} for kind in lens.controls],
+            "controls": [{"kind": kind} for kind in self.catalogue.lenses[wildcards.lens].controls],
             "draws": self.study.control_draws,
+        }
+
+    def _spec_shares(self, wildcards) -> dict:
+        scoring = self._scoring(wildcards, "lens")
+        return {
+            **scoring,
+            **self._split(wildcards),
+            "runtime": {name: value for name, value in scoring["runtime"].items() if name != "edits_at_once"},
+            "components": self.components[wildcards.model, wildcards.adapter, wildcards.lens],
         }
 
     def _spec_gather(self, wildcards) -> dict:
@@ -430,10 +446,13 @@ class Plan:
             "runtime": self._runtime(wildcards.model),
         }
 
-    def _method(self, wildcards) -> dict:
-        """What a lens must know of the adapter and the model."""
+    def _split(self, wildcards) -> dict:
+        """A lens, and what it must know of the adapter, the model and the other runs to split dW."""
+        lens = self.catalogue.lenses[wildcards.lens]
         adapter = self.adapters[wildcards.model, wildcards.adapter]
         return {
+            "lens": lens.model_dump(mode="json", exclude={"components", "sources"}),
+            **({"others": self.others(wildcards)} if lens.axis else {}),
             "adapter": adapter.model_dump(mode="json", exclude={"training"}),
             "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
         }

@@ -28,7 +28,8 @@ OUTPUTS = {
     "delta": [paths.DELTA, paths.GEOMETRY],
     "anchors": [paths.ANCHORS],
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
-    "gather": [paths.SCORES],
+    "shares": [paths.SHARES],
+    "gather": [paths.SCORES, paths.STUDY_SHARES],
     "overlap": [paths.OVERLAP],
     "retained": [
         paths.RETAINED,
@@ -64,6 +65,7 @@ _JOB = {
     "delta": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta",
     "anchors": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors",
     "ablate": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}",
+    "shares": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/shares/{lens}",
     "gather": "studies/{study}/{model}/{behaviour}/{adapter}",
     "overlap": "studies/{study}/overlap",
     "retained": "studies/{study}/retained",
@@ -73,7 +75,7 @@ _JOB = {
 }
 LOG = {rule: f"{_LOGS}/{name}.log" for rule, name in _JOB.items()}
 BENCHMARK = {rule: f"{_LOGS}/{name}.benchmark.tsv" for rule, name in _JOB.items()}
-USE_A_GPU = {"base_scores", "pairs", "train", "anchors", "ablate"}
+USE_A_GPU = {"base_scores", "pairs", "train", "anchors", "ablate", "shares"}
 """Rules with ``gpu=1`` among their resources."""
 
 

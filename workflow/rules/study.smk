@@ -3,6 +3,7 @@ rule gather:
         unpack(PLAN.cell_inputs),
     output:
         scores=paths.SCORES,
+        shares=paths.STUDY_SHARES,
     log:
         tasks.LOG["gather"],
     benchmark:
@@ -18,12 +19,13 @@ rule gather:
         code=PLAN.code("gather"),
     shell:
         "python -m dwatlas.jobs gather --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs scores={output.scores} 2>&1 | tee -i {log}"
+        " --outputs scores={output.scores} shares={output.shares} 2>&1 | tee -i {log}"
 
 
 rule retained:
     input:
         scores=PLAN.study_scores(),
+        shares=PLAN.study_shares(),
     output:
         retained=paths.RETAINED,
         seeds=paths.SEEDS,
@@ -46,7 +48,8 @@ rule retained:
     params:
         spec=PLAN.spec("retained"),
         code=PLAN.code("retained"),
-        files=[f"scores={path}" for path in PLAN.study_scores()],
+        files=[f"scores={path}" for path in PLAN.study_scores()]
+        + [f"shares={path}" for path in PLAN.study_shares()],
     shell:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
         " --inputs {params.files}"

@@ -21,7 +21,7 @@ STAGES = (
     ("base_scores", "pairs"),
     ("train",),
     ("delta",),
-    ("anchors", "ablate"),
+    ("anchors", "ablate", "shares"),
     ("gather",),
     ("retained",),
     ("tables", "figures"),

@@ -79,8 +79,9 @@ def _matrix(plan: Plan, verdicts: Mapping[Task, Verdict]) -> str:
         for lens in study.lenses:
             shards = plan.shards(model, adapter, lens)
             states.append(together([verdicts[Task.of("ablate", **run, lens=lens, shard=s)].state for s in shards]))
+        states.append(together([verdicts[Task.of("shares", **run, lens=lens)].state for lens in study.lenses]))
         rows.append((model, behaviour, adapter, seed, *states))
-    return table(rows, ("model", "behaviour", "adapter", "seed", *RUN, *study.lenses))
+    return table(rows, ("model", "behaviour", "adapter", "seed", *RUN, *study.lenses, "shares"))
 
 
 def together(states: list[str]) -> str:

@@ -12,9 +12,9 @@ import pandas as pd
 import pyarrow as pa
 
 from dwatlas.delta.algebra import Delta, Matrix, effective_rank, energy, inner, svd
+from dwatlas.delta.names import WHOLE
 from dwatlas.models.anatomy import Site
 
-WHOLE = "(all)"
 DELTA_SCHEMA = pa.schema(
     [
         ("tensor", pa.string()),

@@ -43,3 +43,14 @@ SCORE_SCHEMA = pa.schema(
 
 CELL = ["model", "behaviour", "adapter", "seed", "lens", "component", "mode", "control", "stands_for", "draw", "alpha"]
 ROW = ["eval", "item", "row"]
+
+SHARES_SCHEMA = pa.schema(
+    [
+        *(SCORE_SCHEMA.field(name) for name in ("model", "behaviour", "adapter", "seed", "lens", "component", "eval")),
+        ("share_nats", pa.float64()),
+    ]
+)
+"""Additive shares: ⟨G, dW_c⟩ of one component in the antisymmetric effect on one eval, in nats
+(``scoring.attribution``). One line per component and effect eval, sorted by ``SHARE``, and one for the component
+``delta.names.WHOLE``, dW itself."""
+SHARE = SHARES_SCHEMA.names[:-1]

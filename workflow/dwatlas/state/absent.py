@@ -10,7 +10,7 @@ from dwatlas.tasks import Task
 
 
 def absent_scores(plan: Plan) -> Absent:
-    """For every run its lenses whose scores are not done, or all (lens ``""``) where its anchors are not."""
+    """For every run its lenses whose scores or shares are not done, or all (lens ``""``) where its anchors are not."""
     judge, study = Judge(plan), plan.study
     found: Absent = {}
     for model, behaviour, adapter, seed in product(study.models, study.behaviours, study.adapters, study.seeds):
@@ -23,7 +23,8 @@ def absent_scores(plan: Plan) -> Absent:
         else:
             for lens in study.lenses:
                 shards = plan.shards(model, adapter, lens)
-                if why := _first_fault(judge, [Task.of("ablate", **run, lens=lens, shard=shard) for shard in shards]):
+                jobs = [Task.of("ablate", **run, lens=lens, shard=shard) for shard in shards]
+                if why := _first_fault(judge, [*jobs, Task.of("shares", **run, lens=lens)]):
                     missing[lens] = why
         if missing:
             found[model, behaviour, adapter, seed] = missing

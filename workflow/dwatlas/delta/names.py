@@ -1,0 +1,3 @@
+"""What tables call dW as a whole, among its tensors or its components."""
+
+WHOLE = "(all)"
