@@ -88,7 +88,7 @@ FAULTS = {
     ),
     "unknown kind: lens": (
         lens("nope"),
-        "config: catalogue.lenses.own: kind: there is no 'nope'; there are 'layers', ",
+        "config: catalogue.lenses.own: kind: there is no 'nope'; there are ",
     ),
     "no kind": (own("models", {"path": "a"}), "config: catalogue.models.own: kind: is missing"),
     "missing key": (own("evals", {"kind": "table"}), "config: catalogue.evals.own.file: is missing"),
