@@ -13,6 +13,8 @@ JOBS = {
     "pairs": {},
     "train": {"adapter": {"kind": "lora"}},
     "delta": {"adapter": {"kind": "lora"}},
+    "persona_activations": {},
+    "steered_activations": {},
     "evals": {"eval": {"kind": "claims"}},
     "base_scores": {},
     "anchors": {"controls": [{"kind": "norm"}]},
