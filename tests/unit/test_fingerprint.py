@@ -24,6 +24,7 @@ JOBS = {
     "report": {},
 }
 SCORING = {"base_scores", "anchors", "ablate"}
+ACTIVATIONS = {"persona_activations", "steered_activations"}
 
 
 @pytest.fixture
@@ -103,13 +104,15 @@ def test_a_string_that_is_code_counts(package):
         ("adapters/lora.py", {"train", "delta"}),
         ("train/fit.py", {"train"}),
         ("delta/geometry.py", {"delta"}),
-        ("pairs/sample.py", {"pairs", "train"}),
+        ("pairs/sample.py", {"pairs", "train", *ACTIVATIONS}),
+        ("activations/personas.py", {"persona_activations"}),
+        ("activations/capture.py", ACTIVATIONS),
         ("lenses/layers.py", {"ablate"}),
         ("controls/mask.py", {"ablate"}),
         ("controls/norm.py", {"anchors", "ablate"}),
         ("evals/claims.py", {"evals"}),
         ("scoring/cells.py", SCORING),
-        ("scoring/steer.py", SCORING),
+        ("scoring/steer.py", SCORING | {"steered_activations"}),
         ("scoring/scorer.py", SCORING),
         ("world/facts.py", {"pretrain", "pairs", "evals"}),
         ("files.py", set(JOBS)),
