@@ -13,7 +13,7 @@ import pytest
 from peft import PeftModel
 
 from copies import hashes, job_counts, snakemake
-from dwatlas.delta.names import WHOLE
+from dwatlas.delta.table import WHOLE
 from dwatlas.files import read_table
 from dwatlas.jobs.train import TRAIN_SCHEMA
 from dwatlas.models.load import load_model

@@ -11,8 +11,8 @@ import torch
 from dwatlas.adapters.base import Adapter
 from dwatlas.delta import geometry as delta_geometry
 from dwatlas.delta.algebra import Delta, Factored
-from dwatlas.delta.geometry import DELTA_SCHEMA
 from dwatlas.delta.store import write_delta
+from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import base_scores, train
 from dwatlas.jobs.base import Job

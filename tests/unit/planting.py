@@ -15,8 +15,8 @@ import pandas as pd
 import torch
 
 from dwatlas.delta.algebra import Delta, Dense, energy, inner, total_energy
-from dwatlas.delta.geometry import DELTA_SCHEMA
 from dwatlas.delta.store import write_delta
+from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import ablate, anchors, base_scores
 from dwatlas.jobs.base import Job

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -254,6 +255,43 @@ def test_a_lens_of_other_runs_reads_their_dw_and_never_the_scored_one(plan):
 def test_a_lens_of_other_runs_that_are_not_there_is_refused(plan, options, message):
     with pytest.raises(UserError, match=message):
         plan({"catalogue": {"lenses": {"own": {"kind": "shared_svd", **options}}}, "lenses": ["own"]})
+
+
+LOOKING = {"act_pca": {"kind": "act_pca"}, "oracle": {"kind": "act_pca", "source": "steered"}}
+
+
+def test_activations_are_captured_only_for_lenses_that_look_at_them(plan):
+    """Once for each data seed, whatever the adapters; those of the steered model for every run."""
+
+    def captured(*lenses):
+        made = plan({"catalogue": {"lenses": LOOKING}, "lenses": ["layers", *lenses]})
+        rules = [task.rule for task in made.tasks() if task.rule.endswith("activations")]
+        return {rule: rules.count(rule) for rule in rules}
+
+    assert captured() == {}
+    assert captured("act_pca") == {"persona_activations": 5}
+    assert captured("act_pca", "oracle") == {"persona_activations": 5, "steered_activations": 10}
+
+
+def test_a_lens_of_activations_reads_those_that_it_needs(plan):
+    made = plan({"catalogue": {"lenses": LOOKING}, "lenses": list(LOOKING)})
+    assert made.given_files(cell(lens="act_pca")) == ["results/runs/small/agreement/seed-0/activations.safetensors"]
+    assert made.given_files(cell(lens="oracle")) == [
+        "results/runs/small/agreement/lora-r8/seed-0/activations.safetensors"
+    ]
+
+
+def test_activations_under_personas_depend_on_no_adapter(plan):
+    made = plan({"catalogue": {"lenses": LOOKING}, "lenses": ["act_pca"]})
+    spec = json.loads(made.spec("persona_activations")(SimpleNamespace(model="small", behaviour="agreement", seed="0")))
+    assert set(spec) == {"cell", "personas", "max_new_tokens", "anatomy", "dtype"}
+    assert spec["personas"] == {"pos": ["p", "q"], "neg": ["m", "n"]}
+    inputs = re.search(
+        r"rule persona_activations:\n    input:\n(.*?)    output:",
+        (ROOT / "workflow/rules/activations.smk").read_text(),
+        re.DOTALL,
+    )
+    assert inputs[1].split() == ["model=paths.MODEL,", "pairs=paths.PAIRS,"]
 
 
 STUDY_EDITS = {

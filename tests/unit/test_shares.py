@@ -4,7 +4,7 @@ import models_made
 import pandas as pd
 import pytest
 
-from dwatlas.delta.names import WHOLE
+from dwatlas.delta.table import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import shares

@@ -17,6 +17,7 @@ from dwatlas.config.schema import BuiltIn, FileQuestions, HubModel
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FigureKey, figure_keys
 from dwatlas.fingerprint import job_fingerprint
+from dwatlas.lenses.base import Need
 from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import canonical_json
 from dwatlas.tables.names import TABLES
@@ -230,6 +231,9 @@ class Plan:
         yield from (Task.of("pairs", **pair) for pair in pairs)
         for rule in ("train", "delta", "anchors"):
             yield from (Task.of(rule, **run) for run in runs)
+        needs = self.needs(*study.lenses)
+        for rule, cells in (("persona_activations", pairs), ("steered_activations", runs)):
+            yield from (Task.of(rule, **one) for one in cells if rule in needs)
         for run, lens in product(runs, study.lenses):
             for shard in self.shards(run["model"], run["adapter"], lens):
                 yield Task.of("ablate", **run, lens=lens, shard=shard)
@@ -265,6 +269,10 @@ class Plan:
         lens, run = self.catalogue.lenses[wildcards.lens], _cell(wildcards, "model", "behaviour", "adapter", "seed")
         key = lens.axis.removesuffix("s")
         return [run | {key: one} for one in self._sources(wildcards.lens) if one != run[key]]
+
+    def needs(self, *lenses: str) -> set[Need]:
+        """What lenses are given beside dW; activations have a rule of the same name."""
+        return {need for lens in lenses for need in self.catalogue.lenses[lens].needs}
 
     def _sources(self, lens: str) -> list:
         """The values of a lens's axis, sorted: those that it names, else the study's."""
@@ -352,6 +360,19 @@ class Plan:
             "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
             "initialisation_seed": self._seed(wildcards, "initialisation"),
         }
+
+    def _spec_persona_activations(self, wildcards) -> dict:
+        behaviour = self.catalogue.behaviours[wildcards.behaviour]
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "seed"),
+            "personas": _dump(behaviour.personas),
+            "max_new_tokens": behaviour.sampling.max_new_tokens,
+            **self._observed(wildcards.model),
+        }
+
+    def _spec_steered_activations(self, wildcards) -> dict:
+        cell = _cell(wildcards, "model", "behaviour", "adapter", "seed")
+        return {"cell": cell, **self._observed(wildcards.model)}
 
     def _spec_base_scores(self, wildcards) -> dict:
         return {
@@ -456,6 +477,10 @@ class Plan:
             "adapter": adapter.model_dump(mode="json", exclude={"training"}),
             "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
         }
+
+    def _observed(self, model: str) -> dict:
+        """What must be known of a model to capture its activations."""
+        return {"anatomy": _dump(self.resolved.anatomies[model]), "dtype": self.catalogue.models[model].dtype}
 
     def _options(self, names: list[str]) -> list[dict]:
         evals = self.catalogue.evals

@@ -26,6 +26,8 @@ OUTPUTS = {
         for pattern in (paths.CHECKPOINT, paths.CHECKPOINT_CONFIG, paths.TRAIN_LOG)
     ],
     "delta": [paths.DELTA, paths.GEOMETRY],
+    "persona_activations": [paths.PERSONA_ACTIVATIONS],
+    "steered_activations": [paths.STEERED_ACTIVATIONS],
     "anchors": [paths.ANCHORS],
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
     "shares": [paths.SHARES],
@@ -63,6 +65,8 @@ _JOB = {
     "pairs": "runs/{model}/{behaviour}/seed-{seed}/pairs",
     "train": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/train",
     "delta": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta",
+    "persona_activations": "runs/{model}/{behaviour}/seed-{seed}/activations",
+    "steered_activations": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/activations",
     "anchors": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors",
     "ablate": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}",
     "shares": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/shares/{lens}",
@@ -75,7 +79,16 @@ _JOB = {
 }
 LOG = {rule: f"{_LOGS}/{name}.log" for rule, name in _JOB.items()}
 BENCHMARK = {rule: f"{_LOGS}/{name}.benchmark.tsv" for rule, name in _JOB.items()}
-USE_A_GPU = {"base_scores", "pairs", "train", "anchors", "ablate", "shares"}
+USE_A_GPU = {
+    "base_scores",
+    "pairs",
+    "train",
+    "persona_activations",
+    "steered_activations",
+    "anchors",
+    "ablate",
+    "shares",
+}
 """Rules with ``gpu=1`` among their resources."""
 
 

@@ -19,10 +19,11 @@ from dwatlas.tasks import BENCHMARK, USE_A_GPU, Task
 STAGES = (
     ("pretrain", "fetch", "local", "evals"),
     ("base_scores", "pairs"),
-    ("train",),
+    ("train", "persona_activations"),
     ("delta",),
+    ("steered_activations",),
     ("anchors", "ablate", "shares"),
-    ("gather",),
+    ("gather", "overlap"),
     ("retained",),
     ("tables", "figures"),
     ("report",),

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from dwatlas import paths
-from dwatlas.delta.names import WHOLE
+from dwatlas.delta.table import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_json, read_table, write_table
 from dwatlas.jobs.base import Job

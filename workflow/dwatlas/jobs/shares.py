@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from dwatlas.delta.names import WHOLE
+from dwatlas.delta.table import WHOLE
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.jobs.given import read_given

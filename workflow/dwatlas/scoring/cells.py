@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from dwatlas.delta.algebra import Delta, svd, total_energy
-from dwatlas.delta.names import WHOLE
+from dwatlas.delta.table import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_table
 from dwatlas.models.load import load_model, load_tokenizer

@@ -52,5 +52,5 @@ SHARES_SCHEMA = pa.schema(
 )
 """Additive shares: ⟨G, dW_c⟩ of one component in the antisymmetric effect on one eval, in nats
 (``scoring.attribution``). One line per component and effect eval, sorted by ``SHARE``, and one for the component
-``delta.names.WHOLE``, dW itself."""
+``delta.table.WHOLE``, dW itself."""
 SHARE = SHARES_SCHEMA.names[:-1]

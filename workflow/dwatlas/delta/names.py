@@ -1,3 +1,0 @@
-"""What tables call dW as a whole, among its tensors or its components."""
-
-WHOLE = "(all)"
