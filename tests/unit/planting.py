@@ -18,10 +18,11 @@ from dwatlas.delta.algebra import Delta, Dense, energy, inner, total_energy
 from dwatlas.delta.store import write_delta
 from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.files import read_table, write_table
-from dwatlas.jobs import ablate, anchors, base_scores
+from dwatlas.jobs import ablate, anchors, base_scores, persona_activations
 from dwatlas.jobs.base import Job
 from dwatlas.lenses.base import Given, Lens
 from dwatlas.models.weights import Weights
+from dwatlas.pairs.sample import PAIRS_SCHEMA
 from dwatlas.scoring.attribution import mean_gradient
 from dwatlas.scoring.manifest import EVAL_SCHEMA, tabulate
 from dwatlas.scoring.rows import SCORE_SCHEMA
@@ -83,6 +84,19 @@ class Ground:
                 change = along * gradient[tensor].dense() if length else 0.0
                 planted[tensor] = planted.get(tensor, 0) + matrix.dense() + change
         return {tensor: Dense(values.float()) for tensor, values in sorted(planted.items())}
+
+    def persona_activations(self) -> str:
+        """The base model's activations under opposite personas, by the workflow's own job."""
+        pairs, made = self.folder / "pairs.parquet", self.folder / "activations.safetensors"
+        write_table(pairs, models_made.pairs(), PAIRS_SCHEMA)
+        personas = {"pos": ["you are an agreeable person ."], "neg": ["you are a contrary person ."]}
+        spec = {
+            "cell": {"model": "made", "behaviour": "planted", "seed": 0}, "personas": personas, "max_new_tokens": 16,
+            "anatomy": models_made.ANATOMY.model_dump(mode="json"), "dtype": "float32",
+        }  # fmt: skip
+        inputs = {"model": self.inputs["model"], "pairs": [str(pairs)]}
+        persona_activations.work(Job("persona_activations", spec, "", inputs, {"activations": str(made)}))
+        return str(made)
 
     @property
     def scale(self) -> float:

@@ -1,14 +1,20 @@
 """A behaviour put into one place is found there and nowhere else; one that is spread evenly is found nowhere."""
 
+from typing import Literal
+
 import models_made
 import pytest
 import torch
-from dwatlas.lenses.heads import Heads
 from planting import NORM, Ground, found, strengths
 
+from dwatlas.adapters.lora import Lora
 from dwatlas.delta.algebra import SVD, Delta
-from dwatlas.lenses.base import Given
+from dwatlas.files import read_tensors
+from dwatlas.lenses._projection import Projection, Sides
+from dwatlas.lenses.act_pca import ActPca
+from dwatlas.lenses.base import Given, Split
 from dwatlas.lenses.base_svd import BaseSvd
+from dwatlas.lenses.heads import Heads
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.lenses.shared_svd import SharedSvd
 
@@ -130,3 +136,53 @@ def test_a_subspace_that_two_adapters_share_is_found_in_both_and_not_in_a_third(
         assert lines["lo"][adapter] > 0 and lines["q"][adapter] < 0.05
     assert lines["q"]["third"] > 0.05
     assert abs(lines["ratio"]["third"]) < 0.05
+
+
+class Apart(Projection):
+    """``part``: one component's directions without what those of its rivals have in them. ``rest``: everything else."""
+
+    kind: Literal["apart"] = "apart"
+    lens: ActPca
+    component: str
+    rivals: tuple[str, ...]
+
+    def sides(self, given, component, rng=None):
+        own, *others = (self.lens.sides(given, name) for name in (self.component, *self.rivals))
+        found = {}
+        for name, sides in own.items():
+            rivals = zip(*(other[name] for other in others if name in other), strict=True)
+            found[name] = Sides(*map(_without, sides, rivals))
+        return found
+
+    def split(self, given, component):
+        split = super().split(given, component)
+        return Split(split.drop, split.keep) if component == "rest" else split
+
+
+def _without(basis, rivals):
+    if basis is None:
+        return None
+    theirs = torch.linalg.qr(torch.cat(rivals, dim=1)).Q
+    return torch.linalg.qr(basis - theirs @ (theirs.T @ basis)).Q
+
+
+def test_a_behaviour_along_the_persona_direction_is_found_there_and_nowhere_else(ground):
+    """Planted along the answers' first direction, as far as the other three components do not have it, too."""
+    lens = ActPca(dimensions=(1,))
+    where, *rivals = sorted(lens.names(Lora(), models_made.ANATOMY), key=lambda name: name != "answer-cumulative-1")
+    path = ground.persona_activations()
+    given = Given({}, models_made.ANATOMY, weights=ground.weights, activations=read_tensors(path))
+    apart, generator = Apart(lens=lens, component=where, rivals=tuple(rivals)), torch.Generator().manual_seed(7)
+    deltas = [
+        ground.plant(apart, given, ["part", "rest"], "part", strength, generator) for strength in strengths(generator)
+    ]
+    tables = ground.tables({"full": deltas}, lens, [where, *rivals], persona_activations=[path])
+    for contrast in ("keep_excess", "drop_excess"):
+        lines = found(tables, contrast)
+        assert lines["component"][0] == where
+        assert lines["lo"][0] > 0.3 and lines["q"][0] < 0.05
+        assert (lines["q"][1:] > 0.05).all()
+    alone = tables.retained[tables.retained["component"] == where]
+    alone = alone[alone["estimand"] == "fixed_rows"].set_index(["effect", "mode"]).loc["antisymmetric"]
+    magnified = alone["retained"]["keep"] * alone["energy_frac"]["keep"] ** -0.5
+    assert alone["retained"]["potency"] == pytest.approx(magnified, rel=0.1)
