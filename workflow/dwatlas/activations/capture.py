@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -24,7 +23,6 @@ from dwatlas.train.batches import Example, by_length
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int
-    from torch import nn
     from transformers import PreTrainedModel
 
 BATCH_SIZE = 32
@@ -65,23 +63,19 @@ def _run(model: PreTrainedModel, anatomy: Anatomy, examples: list[Example], pad:
     ends = torch.tensor([example.prompt - 1 for example in examples], device=model.device)
     rows = torch.arange(len(examples), device=model.device)
     counts = answers.sum(1, keepdim=True)
-    found: dict[tuple[str, int], Tensor] = {}
+    found: dict[str, list[Tensor]] = {name: [] for name in ("last", "answer", "first", "gate")}
 
-    def residual(index: int, hidden: Float[Tensor, "n t d"]) -> None:
-        found["last", index] = hidden[rows, ends]
-        found["answer", index] = (hidden.float() * answers[..., None]).sum(1) / counts
-        found["first", index] = hidden[:, 0]
+    def residual(hidden: Float[Tensor, "n t d"]) -> None:
+        found["last"].append(hidden[rows, ends])
+        found["answer"].append((hidden.float() * answers[..., None]).sum(1) / counts)
+        found["first"].append(hidden[:, 0])
 
-    def gate(index: int, act: nn.Module, outputs: Float[Tensor, "n t m"]) -> None:
-        found["gate", index] = act(outputs)[answers].float().sum(0)
+    def gate(activations: Float[Tensor, "n t m"]) -> None:
+        found["gate"].append(activations[answers].float().sum(0))
 
     with _watched(model, anatomy, residual, gate):
         model.base_model(input_ids=ids, use_cache=False)
-    sizes = {"last": 2 * anatomy.layers + 1, "gate": anatomy.layers}
-    sizes |= {"answer": sizes["last"], "first": sizes["last"]}
-    return {
-        name: torch.stack([found[name, index] for index in range(size)]).float().cpu() for name, size in sizes.items()
-    }
+    return {name: torch.stack(seen).float().cpu() for name, seen in found.items()}
 
 
 def _padded(examples: list[Example], pad: int) -> tuple[Int[Tensor, "n t"], Bool[Tensor, "n t"]]:
@@ -94,12 +88,9 @@ def _padded(examples: list[Example], pad: int) -> tuple[Int[Tensor, "n t"], Bool
 
 @contextmanager
 def _watched(
-    model: PreTrainedModel,
-    anatomy: Anatomy,
-    residual: Callable[[int, Tensor], None],
-    gate: Callable[[int, nn.Module, Tensor], None],
+    model: PreTrainedModel, anatomy: Anatomy, residual: Callable[[Tensor], None], gate: Callable[[Tensor], None]
 ) -> Iterator[None]:
-    """Show every point of the stream and every gate's outputs as the model computes them.
+    """Show every point of the stream and every gate's activations in the order in which the model computes them.
 
     Raises ``UserError`` when the model's modules are not named as expected.
     """
@@ -113,16 +104,10 @@ def _watched(
             f"models of type {model.config.model_type} are not supported: {missing}; leave out lenses of activations"
         ) from missing
     with ExitStack() as hooks:
-        for index, norm in enumerate(norms):
-            hooks.callback(norm.register_forward_pre_hook(partial(_input, residual, index)).remove)
-        for index, (module, act) in enumerate(gates):
-            hooks.callback(module.register_forward_hook(partial(_output, partial(gate, index, act))).remove)
+        for norm in norms:
+            hook = norm.register_forward_pre_hook(lambda module, inputs: residual(inputs[0]))
+            hooks.callback(hook.remove)
+        for module, act in gates:
+            hook = module.register_forward_hook(lambda module, inputs, output, act=act: gate(act(output)))
+            hooks.callback(hook.remove)
         yield
-
-
-def _input(show: Callable[[int, Tensor], None], index: int, module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
-    show(index, inputs[0])
-
-
-def _output(show: Callable[[Tensor], None], module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
-    show(output)
