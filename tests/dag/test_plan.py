@@ -51,9 +51,9 @@ def test_three_models_plan_three_times_what_depends_on_the_model(project):
 
 
 def test_components_per_job_splits_ablations_and_nothing_else(project):
-    """In jobs of at most 4: layers has 7 components, modules 11, own_svd 5 at rank 2 and 9 at rank 16."""
+    """In jobs of at most 4: layers has 7 components, modules 11, own_svd 10 at rank 2 and 19 at rank 16."""
     printed = snakemake(project, "-n", "-q", "rules", "--config", "components_per_job=4")
-    shards = {"lora-r1": 2 + 3 + 2, "lora-r8": 2 + 3 + 3}
+    shards = {"lora-r1": 2 + 3 + 3, "lora-r8": 2 + 3 + 5}
     assert job_counts(printed) == DEFAULT | {"ablate": 5 * sum(shards.values())}
 
 

@@ -80,7 +80,7 @@ CONFIG = {
     "change a model's pretraining": (own("models", "tiny-small", pretraining={"steps": 61}), MODEL),
     "add a component": (shared("lenses", "own_svd", top=[1, 2, 3]), LENS),
     "remove a component": (shared("lenses", "layers", components=["layer-0", "layer-1", "band-1-of-3"]), LENS),
-    "split lenses into jobs of two components": (study(components_per_job=2), ABLATIONS | {"ablate": 2 * (2 + 3)}),
+    "split lenses into jobs of two components": (study(components_per_job=2), ABLATIONS | {"ablate": 2 * (2 + 8)}),
     "change the draws of controls": (study(control_draws=11), ABLATIONS | {"anchors": 2}),
     "change the doses of ablations": (study(alphas={"ablation": [-1, -0.5, 0, 1]}), ABLATIONS),
     "rename the study": (study(study="renamed"), AGGREGATES),
@@ -285,7 +285,10 @@ GROWN_LENS = {
         {"components": ["top-2", "energy-50", "tail-1"]},
         {"components": ["top-1", "top-2", "energy-50", "tail-1"]},
     ),
-    "options": ({"top": [2], "energies": [50, 90]}, {"top": [1, 2], "energies": [50, 90]}),
+    "options": (
+        {"top": [2], "energies": [50, 90], "quartiles": False},
+        {"top": [1, 2], "energies": [50, 90], "quartiles": False},
+    ),
 }
 
 
@@ -300,9 +303,9 @@ def test_only_the_component_that_a_lens_lacks_is_scored(folder, name):
     shared("lenses", "own_svd", **more)(folder)
     printed = snakemake(folder, *arguments)
     after = marks(folder)
-    assert re.findall(r"\d/\d (\S+) scored", printed) == ["top-1", "norm.top-1"]
+    assert re.findall(r"\d+/\d+ (\S+) scored", printed) == ["top-1", "spec.top-1", "norm.top-1"]
     redone = {Path(path).name for path in after if after[path] != before.get(path)} - {"components.json"}
-    assert redone == {"top-1.parquet", "norm.top-1.parquet", "controls.parquet"}
+    assert redone == {"top-1.parquet", "spec.top-1.parquet", "norm.top-1.parquet", "controls.parquet"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"components_per_job": 2, "models": ["tiny-small", "tiny-llama"]}], ids=str)

@@ -25,7 +25,10 @@ from dwatlas.statistics import schemas
 
 COMPONENTS = {
     "layers": ["layer-0", "layer-1", "band-1-of-3", "band-2-of-3"],
-    "own_svd": ["top-1", "top-2", "energy-50", "energy-90", "energy-99", "tail-1"],
+    "own_svd": [
+        *("top-1", "top-2", "tail-1", "middle", "quartile-1", "quartile-2", "quartile-3", "quartile-4"),
+        *(f"energy-{level}" for level in (1, 5, 10, 25, 50, 75, 90, 99)),
+    ],
 }
 EVALS = {"effect": {"claims"}, "all": {"claims", "knowledge"}}
 AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 7}
@@ -121,9 +124,11 @@ def test_twenty_draws_of_each_control_stand_for_every_component(finished):
     scores = scores_of(finished.of_study / "scores")
     draws = scores[scores["mode"] == "control"].drop_duplicates(["lens", "component", "control", "seed", "draw"])
     counts = draws.groupby(["lens", "component", "control"]).size()
-    assert set(counts) == {20}
+    of_chance = counts.index.get_level_values("control") != "scale"
+    assert set(counts[of_chance]) == {20}
+    assert set(counts[~of_chance]) == {2}, "dW scaled down is the same in every draw: one for each seed"
     assert set(counts.loc["layers"].index.unique("control")) == {"mask", "norm"}
-    assert set(counts.loc["own_svd"].index.unique("control")) == {"sub", "norm"}
+    assert set(counts.loc["own_svd"].index.unique("control")) == {"sub", "spec", "scale", "norm"}
     assert set(counts.loc["own_svd"].index.unique("component")) == set(COMPONENTS["own_svd"])
 
 
