@@ -15,6 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ def mean_gradient(prepared: Prepared, delta: Delta, weights: Tensor, points: int
     total: dict[str, Tensor] = {}
     for alpha, length in zip(*np.polynomial.legendre.leggauss(points), strict=True):
         for name, gradient in _gradient(prepared, Edit(delta, float(alpha)), weights).items():
-            total[name] = total.get(name, 0) + float(length) / 2 * gradient.cpu()
+            total[name] = total.get(name, 0) + float(length) / 2 * gradient
     return {name: Dense(gradient.reshape(delta[name].shape)) for name, gradient in total.items()}
 
 
@@ -57,8 +58,13 @@ def share(gradient: Delta, part: Delta) -> float:
 
 
 def _gradient(prepared: Prepared, edit: Edit, weights: Tensor) -> dict[str, Tensor]:
-    """∂f/∂θ of every edited tensor, in the model's shape, at θ₀ + α·dW."""
-    leaves: dict[str, Tensor] = {}
+    """∂f/∂θ of every edited tensor, in the model's shape and on the CPU, at θ₀ + α·dW."""
+    gradients: dict[str, Tensor] = {}
+
+    def take(name: str, leaf: Tensor) -> None:
+        """Move a batch's gradient to the CPU at once, so that a GPU never holds those of all tensors."""
+        gradients[name] = gradients.get(name, 0) + leaf.grad.cpu()
+        leaf.grad = None
 
     @contextmanager
     def differentiable(model: nn.Module, edits: Sequence[Edit]) -> Iterator[None]:
@@ -68,7 +74,8 @@ def _gradient(prepared: Prepared, edit: Edit, weights: Tensor) -> dict[str, Tens
             module, parameter = layer(model, name, matrix), name.rpartition(".")[2]
             base = _base(module, parameter)
             change = matrix.dense().reshape(base.shape).to(base.device)
-            leaves[name] = modules[module][parameter] = (base + one.alpha * change).requires_grad_()
+            leaf = modules[module][parameter] = (base + one.alpha * change).requires_grad_()
+            leaf.register_post_accumulate_grad_hook(partial(take, name))
         with replaced_forwards({module: _forward(module, changed) for module, changed in modules.items()}):
             yield
 
@@ -76,7 +83,7 @@ def _gradient(prepared: Prepared, edit: Edit, weights: Tensor) -> dict[str, Tens
         for batch, hidden in prepared.passes.final([edit], put=differentiable):
             lr = prepared.choice(hidden[:, :, -1])["lr"][0]
             (lr @ weights[batch.rows].to(lr)).backward(retain_graph=True)  # the batches share the stem's graph
-    return {name: leaf.grad for name, leaf in leaves.items()}
+    return gradients
 
 
 def _base(module: nn.Module, parameter: str) -> Tensor:
