@@ -20,14 +20,23 @@ COMPONENTS = ADAPTED + "/scores/{lens}/components{shard}.json"
 COMPONENT = ADAPTED + "/scores/{lens}/{component}.parquet"
 CONTROLS = ADAPTED + "/scores/{lens}/controls{shard}.parquet"
 SCORES = STUDY + "/scores/{model}/{behaviour}/{adapter}.parquet"
-RETAINED = STUDY + "/retained.parquet"
-SEEDS = STUDY + "/seeds.parquet"
-STUDY_CONTROLS = STUDY + "/controls.parquet"
-DOSES = STUDY + "/doses.parquet"
-MISSING = STUDY + "/missing.parquet"
-ADAPTERS = STUDY + "/adapters.parquet"
-RANKING = STUDY + "/ranking.parquet"
-NOISE = STUDY + "/noise.parquet"
+RESULTS = {
+    name: f"{STUDY}/{name}.parquet"
+    for name in (
+        "retained",
+        "contrasts",
+        "seeds",
+        "controls",
+        "doses",
+        "missing",
+        "adapters",
+        "ranking",
+        "noise",
+        "additivity",
+        "agreement",
+    )
+}
+"""The study's result tables by name; ``statistics.schemas.SCHEMAS`` has their columns."""
 TABLE = STUDY + "/tables/{table}.{ending}"
 TABLES_MANIFEST = STUDY + "/tables/tables.json"
 FIGURE = STUDY + "/figures/{figure}.{ending}"

@@ -29,16 +29,7 @@ OUTPUTS = {
     "anchors": [paths.ANCHORS],
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
     "gather": [paths.SCORES],
-    "retained": [
-        paths.RETAINED,
-        paths.SEEDS,
-        paths.STUDY_CONTROLS,
-        paths.DOSES,
-        paths.MISSING,
-        paths.ADAPTERS,
-        paths.RANKING,
-        paths.NOISE,
-    ],
+    "retained": list(paths.RESULTS.values()),
     "tables": [
         paths.TABLES_MANIFEST,
         *(
@@ -51,6 +42,8 @@ OUTPUTS = {
     "report": [paths.REPORT],
 }
 """Rule → its outputs; the first one's provenance speaks for all."""
+RESULT_FILES = [f"{name}={path}" for name, path in paths.RESULTS.items()]
+"""``NAME=PATH`` arguments for the study's result tables."""
 
 _JOB = {
     "pretrain": "models/{model}",

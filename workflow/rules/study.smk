@@ -25,14 +25,7 @@ rule retained:
     input:
         scores=PLAN.study_scores(),
     output:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.RESULTS,
     log:
         tasks.LOG["retained"],
     benchmark:
@@ -47,24 +40,15 @@ rule retained:
         spec=PLAN.spec("retained"),
         code=PLAN.code("retained"),
         files=[f"scores={path}" for path in PLAN.study_scores()],
+        results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs {params.files}"
-        " --outputs retained={output.retained} seeds={output.seeds}"
-        " controls={output.controls} doses={output.doses} missing={output.missing}"
-        " adapters={output.adapters} ranking={output.ranking} noise={output.noise} 2>&1 | tee -i {log}"
+        " --inputs {params.files} --outputs {params.results} 2>&1 | tee -i {log}"
 
 
 rule tables:
     input:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.RESULTS,
     output:
         manifest=paths.TABLES_MANIFEST,
         csv=report(
@@ -87,23 +71,15 @@ rule tables:
     params:
         spec=PLAN.spec("tables"),
         code=PLAN.code("tables"),
+        results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
-        " noise={input.noise} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
+        " --inputs {params.results} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule figures:
     input:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.RESULTS,
     output:
         png=report(
             expand(paths.FIGURE, ending="png", allow_missing=True),
@@ -126,23 +102,15 @@ rule figures:
     params:
         spec=PLAN.spec("figures"),
         code=PLAN.code("figures"),
+        results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
-        " noise={input.noise} --outputs png={output.png} 2>&1 | tee -i {log}"
+        " --inputs {params.results} --outputs png={output.png} 2>&1 | tee -i {log}"
 
 
 rule report:
     input:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.RESULTS,
         figures=PLAN.in_study(paths.FIGURE, figure=list(PLAN.figures), ending=["png"]),
     output:
         page=report(
@@ -164,8 +132,7 @@ rule report:
     params:
         spec=PLAN.spec("report"),
         code=PLAN.code("report"),
+        results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
-        " noise={input.noise} --outputs page={output.page} 2>&1 | tee -i {log}"
+        " --inputs {params.results} --outputs page={output.page} 2>&1 | tee -i {log}"

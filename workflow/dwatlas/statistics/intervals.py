@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Verdict = Literal["identified", "weak", "not_identified"]
 Array = Float[np.ndarray, "seeds items"]
@@ -145,7 +145,7 @@ def effect_interval(values: Array, covariance: Estimand) -> tuple[float, float, 
 
 
 def _t2(df: float) -> float:
-    return float(student.ppf((1 + CONFIDENCE) / 2, df)) ** 2
+    return float(stdtrit(df, (1 + CONFIDENCE) / 2)) ** 2
 
 
 def _deviations(x: Array) -> tuple[np.ndarray, np.ndarray, Array]:
