@@ -14,7 +14,7 @@ from dwatlas.statistics.comparison import Comparison, compare
 ADAPTERS = {"big": 6.0, "middle": 4.0, "small": 2.0}
 TRAINABLE = {"tiny": {"big": 800, "middle": 80, "small": 8, "other": 1}}
 SHARES = {"layer-0": 0.2, "layer-1": 0.5, "layer-2": 0.9}
-SIZES = dict.fromkeys(("energy_frac", "rank_frac", "params_frac"), 1.0)
+SIZES = dict.fromkeys(("null_nats", "energy_frac", "rank_frac", "params_frac"), 1.0)
 SEEDS = range(5)
 
 

@@ -6,27 +6,26 @@ import re
 from collections.abc import Mapping
 from itertools import pairwise
 
-from dwatlas.tables.order import natural, stem
-
 DOUBLINGS = 3
 
 
 def nested_families(energies: Mapping[str, float]) -> dict[str, list[str]]:
     """Stem → its components in growing order, from the components' shares of ‖dW‖².
 
-    Members have a number in their names and energies that rise with it. That they are nested and no partition, such as
-    layers, shows in energies that add up to more than all of dW, or in numbers that at least double each time, three
-    members or more.
+    Members have a number at the end of their names and energies that rise with it. That they are nested and no
+    partition, such as layers, shows in energies that add up to more than all of dW, or in numbers that at least double
+    each time, three members or more.
     """
-    families: dict[str, list[str]] = {}
-    for name in natural(energies):
-        if re.search(r"-\d+$", name):
-            families.setdefault(stem(name), []).append(name)
-    return {family: names for family, names in families.items() if len(names) > 1 and _grows(names, energies)}
+    families: dict[str, dict[int, str]] = {}
+    for name in energies:
+        if match := re.fullmatch(r"(.+)-(\d+)", name):
+            families.setdefault(match[1], {})[int(match[2])] = name
+    ordered = {family: dict(sorted(members.items())) for family, members in sorted(families.items())}
+    return {family: list(members.values()) for family, members in ordered.items() if _grows(members, energies)}
 
 
-def _grows(names: list[str], energies: Mapping[str, float]) -> bool:
-    numbers = [int(name.rpartition("-")[2]) for name in names]
-    doubles = len(names) >= DOUBLINGS and all(0 < 2 * low <= high for low, high in pairwise(numbers))
-    rises = all(energies[low] <= energies[high] for low, high in pairwise(names))
-    return rises and (doubles or sum(energies[name] for name in names) > 1)
+def _grows(members: Mapping[int, str], energies: Mapping[str, float]) -> bool:
+    sizes = [energies[name] for name in members.values()]
+    doubles = len(members) >= DOUBLINGS and all(0 < 2 * low <= high for low, high in pairwise(members))
+    rises = len(members) > 1 and all(low <= high for low, high in pairwise(sizes))
+    return rises and (doubles or sum(sizes) > 1)

@@ -67,7 +67,7 @@ def summarise(
         for kind in effects.values:
             stand_ins = list(control_records(effects, kind))
             controls += [group | record for record in stand_ins]
-            seeds += [group | record for record in _seed_records(effects, kind)]
+            seeds += [group | record for record in _seed_records(effects, kind, nulls)]
             retained += [group | record for record in _retained_records(effects, kind, stand_ins, nulls)]
             found = contrast_records(effects, kind, nulls, additive.get(array.group))
             contrasts += [group | record for record in found]
@@ -84,13 +84,18 @@ def _adjusted(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
     return table.assign(q=table.groupby(family)["p"].transform(benjamini_hochberg).astype(float))
 
 
-def _seed_records(effects: Effects, kind: str) -> Iterator[dict]:
+def _seed_records(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iterator[dict]:
     nats, sizes = effects.values[kind].mean(axis=1), effects.lines[_FRACTIONS].to_numpy()
     for part, places in effects.parts.items():
+        null = dict.fromkeys(effects.seeds[places], np.nan)
+        if (draws := effects.stand_ins.get((part, nulls.get(part.lens)))) is not None:
+            lines, means = effects.over_draws(kind, draws)
+            null |= dict(zip(effects.seeds[lines], means.mean(axis=1), strict=True))
         for place, full in zip(places, effects.same_seeds(FULL, places), strict=True):
-            numbers = {"effect_nats": nats[place], "full_effect_nats": nats[full]}
+            seed = effects.seeds[place]
+            numbers = {"effect_nats": nats[place], "full_effect_nats": nats[full], "null_nats": null[seed]}
             fractions = dict(zip(_FRACTIONS, sizes[place], strict=True))
-            yield {**part._asdict(), "effect": kind, "seed": effects.seeds[place], **numbers, **fractions}
+            yield {**part._asdict(), "effect": kind, "seed": seed, **numbers, **fractions}
 
 
 def _retained_records(effects: Effects, kind: str, stand_ins: list[dict], nulls: Mapping[str, str]) -> Iterator[dict]:

@@ -70,9 +70,11 @@ SEEDS_SCHEMA = pa.schema(
         ("seed", pa.int32()),
         ("effect_nats", pa.float64()),
         ("full_effect_nats", pa.float64()),
+        ("null_nats", pa.float64()),
         *_FRACTIONS,
     ]
 )
+"""``null_nats`` is the mean effect of the seed's draws of the part's structural stand-in, null where it has none."""
 
 MISSING_SCHEMA = pa.schema(
     [
