@@ -22,12 +22,12 @@ DEFAULT = {
     "gather": 2,
     "retained": 1,
     "tables": 1,
-    "figures": 24,
+    "figures": 36,
     "report": 1,
     "study": 1,
 }
-"""Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 3 figures for each of 2 yes-or-no evals and 3
-lenses, the dose–response, the comparison and ranking of adapters, and their profiles for each lens."""
+"""Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
+lenses, 2 for each lens, the dose–response, the comparison and ranking of adapters, and their profiles for each lens."""
 PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "shares", "gather", "figures"}
 RULES = {
     name: body

@@ -140,7 +140,7 @@ def test_missing_failed_and_running_are_told_apart(tool):
 
 
 def test_a_damaged_artefact_is_stale(tool):
-    table = Path(paths.RETAINED.format(study="small"))
+    table = Path(paths.RESULTS["retained"].format(study="small"))
     table.write_bytes(table.read_bytes()[:100])
     assert states(tool("status")[1])["retained"] == {"stale"}
     assert "not a whole Parquet file" in tool("why", table)[2]

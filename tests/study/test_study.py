@@ -31,7 +31,7 @@ COMPONENTS = {
     ],
 }
 EVALS = {"effect": {"claims"}, "all": {"claims", "knowledge"}}
-AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 7}
+AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 13}
 
 
 def scores_of(folder):
@@ -158,6 +158,19 @@ def test_additive_shares_of_the_whole_are_near_the_full_effect_and_sum_over_laye
         assert values[parts].sum() == pytest.approx(values[WHOLE], rel=1e-5, abs=1e-9)
 
 
+def test_every_component_is_held_against_the_null_that_its_lens_names(finished):
+    contrasts = read_table(finished.of_study / "contrasts.parquet", schemas.CONTRASTS_SCHEMA)
+    for lens, null in {"layers": "mask", "own_svd": "sub"}.items():
+        excesses = contrasts[contrasts["structural"] & contrasts["lens"].eq(lens)]
+        assert set(excesses["control"]) == {null}
+        found = excesses[excesses["contrast"].isin(["keep_excess", "drop_excess"])]
+        assert set(zip(found["component"], found["contrast"], strict=True)) == {
+            (name, contrast) for name in COMPONENTS[lens] for contrast in ("keep_excess", "drop_excess")
+        }
+    areas = contrasts[contrasts["contrast"].str.startswith("auc")]
+    assert set(zip(areas["lens"], areas["component"], strict=True)) == {("own_svd", "top"), ("own_svd", "energy")}
+
+
 def test_the_full_dw_has_the_full_effect_in_every_seed(finished):
     seeds = read_table(finished.of_study / "seeds.parquet", schemas.SEEDS_SCHEMA)
     full = seeds[seeds["mode"] == "full"]
@@ -184,7 +197,7 @@ def test_one_adapter_is_compared_with_nothing(finished):
     ):
         assert read_table(finished.of_study / f"{name}.parquet", schema).empty
     figures = {path.name.partition(".")[0] for path in (finished.of_study / "figures").glob("*.png")}
-    assert figures == {"forest", "map", "energy", "dose"}
+    assert figures == {"forest", "excess", "map", "curves", "shares", "agreement", "dose"}
 
 
 def test_parquet_says_what_made_it(finished):

@@ -8,8 +8,15 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
+from dwatlas.delta.table import WHOLE
+from dwatlas.statistics.additivity import additivity
+from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
-from dwatlas.statistics.schemas import CONTROLS_SCHEMA, DOSES_SCHEMA, MISSING_SCHEMA, RETAINED_SCHEMA, SEEDS_SCHEMA
+from dwatlas.statistics.contrasts import ONE_SIDED, widths
+from dwatlas.statistics.families import nested_families
+from dwatlas.statistics.intervals import fieller, seed_covariance
+from dwatlas.statistics.schemas import SCHEMAS
+from dwatlas.statistics.testing import one_sided_p, p_value
 from dwatlas.tables.study import StudyTables
 
 MODEL, BEHAVIOUR = "tiny-qwen", "agreement"
@@ -27,59 +34,123 @@ ENERGY = {
     "own_svd": {"top-1": 0.5, "top-2": 0.68, "top-4": 0.84, "top-8": 0.95, "energy-50": 0.52, "energy-90": 0.91,
                 "tail-2": 0.32, "tail-8": 0.05},
 }  # fmt: skip
-KINDS = {"layers": ("mask", "norm"), "modules": ("mask", "norm"), "own_svd": ("sub", "norm")}
+PROJECTIONS = ("q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj")
+HEADS = [*(f"{kind}-{head}" for kind in ("query", "output", "head") for head in range(4)), "key-value-0", "key-value-1"]
+LARGE = {
+    "grid": {f"layer-{layer}.{name}": 1 / 42 for layer, name in product(range(6), PROJECTIONS)},
+    "heads": {f"layer-{layer}.{name}": 1 / 200 for layer, name in product(range(6), HEADS)},
+}
+"""Lenses of many components, on demand."""
+KINDS = {"own_svd": ("sub", "norm")}
 ALPHAS = (-2.0, -1.0, -0.5, -0.25, 0.25, 0.5, 1.0, 2.0)
 
 
-def study_tables() -> StudyTables:
-    """All frames, the same at every call."""
+def study_tables(lenses=ENERGY) -> StudyTables:
+    """All frames of these lenses, the same at every call."""
     random = np.random.default_rng(0)
-    retained, seeds, controls = [], [], []
+    retained, contrasts, seeds, controls, shares = [], [], [], [], []
     for (adapter, name), (mean, sd) in FULL.items():
         full = mean + sd * random.standard_normal(len(SEEDS))
-        key = {"model": MODEL, "behaviour": BEHAVIOUR, "adapter": adapter, "eval": name, "effect": "antisymmetric"}
+        group = {"model": MODEL, "behaviour": BEHAVIOUR, "adapter": adapter, "eval": name}
+        key = {**group, "effect": "antisymmetric"}
         anchor = {**key, "lens": "anchors", "component": "full", "mode": "full"}
         cells = [(anchor, full, 1.0, ("norm",))]
-        for lens, component, mode in _parts():
-            energy = ENERGY[lens][component]
-            share = energy**0.7 if mode == "keep" else 1 - energy**1.3
+        for lens, component, mode in _parts(lenses):
+            energy = lenses[lens][component]
+            share = {"keep": energy**0.7, "drop": 1 - energy**1.3, "potency": energy**0.3}[mode]
             effects = full * share + 0.3 * sd * random.standard_normal(len(SEEDS))
-            cells.append(({**key, "lens": lens, "component": component, "mode": mode}, effects, energy, KINDS[lens]))
+            kinds = KINDS.get(lens, ("mask", "norm")) if mode != "potency" else ()
+            cells.append(({**key, "lens": lens, "component": component, "mode": mode}, effects, energy, kinds))
         for cell, effects, energy, kinds in cells:
             spread = 0.2 + 0.1 * abs(mean) * energy
-            centre = full.mean() * {"keep": energy, "drop": 1 - energy, "full": 0.0}[cell["mode"]]
-            percentile = {"keep": 97.0, "drop": 98.0, "full": 99.0}[cell["mode"]] if sd < 1 else 40.0
-            retained += [_retained(cell, estimand, effects, full, energy, kinds[0], percentile) for estimand in
+            centre = full.mean() * {"keep": energy, "drop": 1 - energy, "full": 0.0, "potency": 0.0}[cell["mode"]]
+            percentile = {"keep": 97.0, "drop": 98.0, "full": 99.0, "potency": np.nan}[cell["mode"]]
+            percentile = percentile if sd < 1 else 40.0
+            retained += [_retained(cell, estimand, effects, full, energy, kinds, percentile) for estimand in
                          ("fixed_rows", "new_items")]  # fmt: skip
             seeds += [
-                {**cell, "seed": s, "effect_nats": e, "full_effect_nats": f, "energy_frac": energy}
+                {
+                    **cell,
+                    "seed": s,
+                    "effect_nats": e,
+                    "full_effect_nats": f,
+                    "null_nats": centre * f / full.mean(),
+                    **_sizes(energy),
+                }
                 for s, e, f in zip(SEEDS, effects, full, strict=True)
             ]
             controls += [
                 {**cell, "control": kind, "n_draws": 20, "mean_nats": centre, "sd_nats": spread,
-                 "q05_nats": centre - 1.64 * spread, "q95_nats": centre + 1.64 * spread,
-                 "full_effect_nats": full.mean(), "percentile": percentile, "energy_frac": energy}
+                 "q05_nats": centre - 1.64 * spread, "q95_nats": centre + 1.64 * spread, "z": 2.0,
+                 "full_effect_nats": full.mean(), "percentile": percentile, "randomisation_p": 0.05, **_sizes(energy)}
                 for kind in kinds
             ]  # fmt: skip
-    seeds, doses = pd.DataFrame(seeds)[SEEDS_SCHEMA.names], _doses(random)[DOSES_SCHEMA.names]
-    compared = compare(seeds, doses, "claims", TRAINABLE)
+        by_part = {(cell["lens"], cell["component"], cell["mode"]): effects for cell, effects, *_ in cells}
+        contrasts += [key | line for line in _contrasts(by_part, full, lenses, random)]
+        shares += [group | line for line in _shares(by_part, full, lenses)]
+    seeds, doses = pd.DataFrame(seeds)[SCHEMAS["seeds"].names], _doses(random)[SCHEMAS["doses"].names]
+    contrasts = pd.DataFrame(contrasts)
+    contrasts["q"] = contrasts["p"]
     return StudyTables(
-        pd.DataFrame(retained)[RETAINED_SCHEMA.names],
-        seeds,
-        pd.DataFrame(controls)[CONTROLS_SCHEMA.names],
-        doses,
-        pd.DataFrame(columns=MISSING_SCHEMA.names),
-        compared.adapters,
-        compared.ranking,
-        compared.noise,
+        retained=pd.DataFrame(retained)[SCHEMAS["retained"].names],
+        contrasts=contrasts[SCHEMAS["contrasts"].names],
+        seeds=seeds,
+        controls=pd.DataFrame(controls)[SCHEMAS["controls"].names],
+        doses=doses,
+        missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
+        additivity=additivity(seeds, pd.DataFrame(shares)),
+        agreement=agreement(seeds),
+        **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
 
 
-def _parts():
-    return [(lens, part, mode) for lens, parts in ENERGY.items() for part, mode in product(parts, ("keep", "drop"))]
+def _parts(lenses):
+    modes = {lens: ("keep", "drop", "potency") if lens == "modules" else ("keep", "drop") for lens in lenses}
+    return [(lens, part, mode) for lens, parts in lenses.items() for part, mode in product(parts, modes[lens])]
 
 
-def _retained(cell, estimand, effects, full, energy, control, percentile) -> dict:
+def _sizes(energy) -> dict:
+    return {"energy_frac": energy, "rank_frac": 1.4 * energy**1.5, "params_frac": min(1.0, 1.1 * energy)}
+
+
+def _contrasts(effects, full, lenses, random):
+    """Each part against a null that has what its energy would give, with noise, and areas of the nested families."""
+    for lens, parts in lenses.items():
+        control, found = KINDS.get(lens, ("mask",))[0], {}
+        for part, energy in parts.items():
+            null = full * energy + 0.1 * random.standard_normal(len(SEEDS))
+            keep, drop = (effects[lens, part, mode] for mode in ("keep", "drop"))
+            found["keep_excess", part], found["drop_excess", part] = keep - null, full - null - drop
+            yield _contrast(lens, part, "interaction", "", keep + drop - full, full)
+            yield _contrast(lens, part, "share", "", full * energy, full)
+        for family, names in nested_families(parts).items():
+            weights = widths(np.array([[parts[name]] for name in names]))
+            for side in ("keep", "drop"):
+                area = sum(w * found[f"{side}_excess", name] for w, name in zip(weights, names, strict=True))
+                found[f"auc_{side}", family] = area
+        yield from (_contrast(lens, part, contrast, control, L, full) for (contrast, part), L in found.items())
+
+
+def _contrast(lens, component, contrast, control, L, full) -> dict:
+    L, full = L[:, None], full[:, None]
+    one_sided = contrast in ONE_SIDED
+    p = one_sided_p(np.sign(full.mean()) * L, seed_covariance) if one_sided else p_value(L, seed_covariance)
+    return {
+        "lens": lens, "component": component, "contrast": contrast, "control": control, "structural": one_sided,
+        "estimand": "fixed_rows", "n_seeds": len(L), "n_items": 40, "nats": L.mean(), "p": p,
+        **dict(zip(("ratio", "lo", "hi", "g", "verdict"), fieller(L, full, seed_covariance), strict=True)),
+    }  # fmt: skip
+
+
+def _shares(effects, full, lenses):
+    for lens, parts in lenses.items():
+        for component in [*parts, WHOLE]:
+            values = full if component == WHOLE else full * parts[component]
+            for seed, value in zip(SEEDS, values, strict=True):
+                yield {"seed": seed, "lens": lens, "component": component, "share_nats": value}
+
+
+def _retained(cell, estimand, effects, full, energy, kinds, percentile) -> dict:
     size = len(effects)
     quantile = t.ppf(0.975, size - 1) * (1.0 if estimand == "fixed_rows" else 1.25)
     covariance = np.cov(effects, full) / size
@@ -94,8 +165,8 @@ def _retained(cell, estimand, effects, full, energy, control, percentile) -> dic
         "effect_hi": n + half, "full_effect_nats": d, "retained": n / d if known else np.nan,
         "lo": (b - root) / a if known else np.nan, "hi": (b + root) / a if known else np.nan, "g": g,
         "verdict": "not_identified" if not known else "weak" if g >= 0.25 else "identified", "p": 0.01, "q": 0.02,
-        "control": control, "control_mean": 0.0, "control_sd": 1.0, "control_percentile": percentile,
-        "energy_frac": energy, "rank": 4.0, "params_frac": energy,
+        "control": kinds[0] if kinds else "", "control_mean": 0.0, "control_sd": 1.0, "control_percentile": percentile,
+        "rank": 4.0, "nuclear_frac": energy**0.8, **_sizes(energy),
     }  # fmt: skip
 
 

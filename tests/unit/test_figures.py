@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
-from study_frames import BEHAVIOUR, MODEL, TRAINABLE, study_tables
+from study_frames import BEHAVIOUR, LARGE, MODEL, TRAINABLE, study_tables
 
-from dwatlas.figures import adapters, dose, energy, forest, map, ranking
+from dwatlas.figures import adapters, agreement, curves, dose, excess, forest, map, ranking, shares
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.catalogue import FIGURES, render
 from dwatlas.figures.labels import spread
@@ -48,7 +48,8 @@ def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     stems = [key.stem for key in figure_keys(cells)]
     assert stems[0] == "forest.m.b.claims.layers"
     assert stems[-1] == "dose.m.b"
-    assert len(set(stems)) == 7
+    assert {"shares.m.b.claims.layers", "agreement.m.b.claims.layers", "excess.m.b.dilemmas.layers"} < set(stems)
+    assert len(set(stems)) == 11
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
 
 
@@ -107,9 +108,10 @@ def test_control_band_is_a_ratio_whose_ends_are_in_order_for_negative_effects(ta
 
 
 def test_no_ratio_is_plotted_where_not_identified(tables):
-    for data in (ratios(tables, **DILEMMAS), energy.data(tables, **DILEMMAS)):
+    for data in (ratios(tables, **DILEMMAS), curves.data(tables, **DILEMMAS), excess.data(tables, **DILEMMAS)):
         assert set(data["unit"]) == {"nats"}
     assert map.data(tables, **DILEMMAS)[["share", "sd"]].isna().all(axis=None)
+    assert shares.data(tables, **DILEMMAS)[["share", "lost"]].isna().all(axis=None)
 
 
 def test_intervals_far_out_end_in_an_arrow_not_in_silence(tables):
@@ -121,18 +123,84 @@ def test_intervals_far_out_end_in_an_arrow_not_in_silence(tables):
     assert any("beyond the axis" in text.get_text() for text in figure.texts)
 
 
-def test_energy_figure_turns_drop_into_what_is_lost(tables):
+def test_curves_turn_drop_into_what_is_lost(tables):
     drop, lost = (pick(frame, adapter="lora-r8", component="layer-2", mode="drop", series="estimate").iloc[0]
-                  for frame in (ratios(tables, **CLAIMS), energy.data(tables, **CLAIMS)))  # fmt: skip
+                  for frame in (ratios(tables, **CLAIMS), curves.data(tables, **CLAIMS)))  # fmt: skip
     assert lost["value"] == pytest.approx(1 - drop["value"])
     assert (lost["lo"], lost["hi"]) == pytest.approx((1 - drop["hi"], 1 - drop["lo"]))
 
 
-def test_lines_join_only_growing_parts_that_overlap():
-    nested = pd.DataFrame({"component": ["top-1", "top-2", "top-4"], "energy_frac": [0.3, 0.5, 0.8]})
-    partition = pd.DataFrame({"component": ["layer-0", "layer-1"], "energy_frac": [0.4, 0.6]})
-    assert energy.nested_families(nested) == [["top-1", "top-2", "top-4"]]
-    assert energy.nested_families(partition) == []
+def test_curves_tell_the_area_of_each_growing_part(tables):
+    figure, data = render("curves", tables, **{**CLAIMS, "lens": "own_svd"})
+    areas = pick(data, series="area", adapter="lora-r8")
+    assert sorted(zip(areas["component"], areas["mode"], strict=True)) == [
+        (family, mode) for family in ("energy", "top") for mode in ("drop", "keep")
+    ]
+    told = [text.get_text() for axes in figure.axes for text in axes.texts if "AUC" in text.get_text()]
+    assert len(told) == 2 and told[1].count("top kept: +") == 1
+
+
+def test_excess_dots_are_seeds_less_their_own_null(tables):
+    data = pick(excess.data(tables, **CLAIMS), adapter="lora-r8", component="layer-2")
+    seeds = pick(tables.seeds, adapter="lora-r8", component="layer-2", eval="claims").set_index(["mode", "seed"])
+    D = seeds["full_effect_nats"].groupby("mode").mean()
+    for mode, sign in (("keep", 1), ("drop", -1)):
+        dots = pick(data, mode=mode, series="seed")
+        own = seeds.loc[mode]
+        assert dots["value"].to_numpy() == pytest.approx(sign * (own["effect_nats"] - own["null_nats"]) / D[mode])
+
+
+def test_shares_show_both_sides_of_additivity(tables):
+    data = pick(shares.data(tables, **CLAIMS), adapter="lora-r1", component="layer-2").iloc[0]
+    drop = pick(ratios(tables, **CLAIMS), adapter="lora-r1", component="layer-2", mode="drop", series="estimate")
+    assert (data["share"], data["lost"]) == pytest.approx((0.45, 1 - drop["value"].item()))
+    assert "Spearman 0.98" in render("shares", tables, **CLAIMS)[0].axes[0].get_title()
+
+
+def test_agreement_prints_the_means_of_its_blocks(tables):
+    figure, data = render("agreement", tables, **CLAIMS)
+    printed = [text.get_text() for text in figure.axes[0].texts]
+    within = pick(data, mode="keep", adapter="lora-r1", other_adapter="lora-r1")["spearman"].mean()
+    between = pick(data, mode="drop", adapter="lora-r1", other_adapter="lora-r8")["spearman"].mean()
+    assert len(printed) == 6 and {f"{within:.2f}", f"{between:.2f}"} <= set(printed)
+    title = figure.axes[0].get_title(loc="left")
+    assert "above the diagonal: lost without each part; ρ*" in title and "PERMANOVA p" in title
+    alone = replace(tables, agreement=tables.agreement.iloc[:0], noise=tables.noise.iloc[:0])
+    nothing = render("agreement", alone, **CLAIMS)[0]
+    assert nothing.axes[0].texts[0].get_text() == "fewer than two profiles"
+
+
+def test_agreement_keeps_the_two_triangles_apart():
+    line = {"adapter": "a", "seed": 0, "other_adapter": "a", "other_seed": 1}
+    data = pd.DataFrame([{**line, "mode": "drop", "spearman": 0.9}, {**line, "mode": "keep", "spearman": -0.2}])
+    matrix = agreement.matrix(data, [("a", 0), ("a", 1)])
+    assert (matrix[0, 1], matrix[1, 0]) == (0.9, -0.2) and np.isnan(np.diag(matrix)).all()
+
+
+@pytest.fixture(scope="module")
+def large():
+    return study_tables(LARGE)
+
+
+@pytest.mark.parametrize("kind", ["forest", "excess", "profiles"])
+def test_of_many_components_those_with_the_largest_excess_are_shown(kind, large):
+    figure, data = render(kind, large, **{**CLAIMS, "lens": "heads"})
+    shown = set(data["component"]) - {""}
+    excesses = large.contrasts[large.contrasts["contrast"].isin(["keep_excess", "drop_excess"])]
+    sizes = pick(excesses, lens="heads", eval="claims").set_index("component")["ratio"].abs().groupby(level=0).max()
+    assert shown == set(sizes.nlargest(30).index)
+    assert any("the 30 of 84 components" in text.get_text() for text in figure.texts)
+
+
+def test_places_in_the_model_are_mapped_by_layer(large):
+    figure, data = render("map", large, **{**CLAIMS, "lens": "grid"})
+    first = figure.axes[0]
+    assert [label.get_text() for label in first.get_xticklabels()][:4] == ["q_proj", "k_proj", "v_proj", "o_proj"]
+    assert [label.get_text() for label in first.get_yticklabels()] == [str(layer) for layer in range(6)]
+    assert data["component"].nunique() == 42
+    heads = render("map", large, **{**CLAIMS, "lens": "heads"})[0]
+    assert [axes.get_xlabel() for axes in heads.axes[:4]] == ["query", "key-value", "output", "head"]
+    assert map.are_places(["layer-0.q_proj", "layer-1.head-2"]) and not map.are_places(["layer-0", "read"])
 
 
 def test_names_are_moved_apart_and_stay_inside():
@@ -150,6 +218,7 @@ def test_random_dose_starts_at_the_base_value(tables):
 def test_a_study_without_controls_or_capability_is_drawn(tables):
     own = tables.doses.query("control == '' and eval == 'claims'")
     bare = replace(tables, retained=tables.retained.assign(control=""), controls=tables.controls.iloc[:0], doses=own)
+    bare = replace(bare, contrasts=bare.contrasts.query("contrast == 'interaction'"), additivity=bare.additivity[:0])
     bare = replace(bare, adapters=bare.adapters.query("eval == 'claims'"))
     for kind in KINDS:
         render(kind, bare, **SELECTIONS[kind])[0].draw_without_rendering()
@@ -168,8 +237,8 @@ def test_a_single_seed_is_drawn_without_intervals(tables):
     one = replace(
         tables, retained=retained, seeds=tables.seeds.query("seed == 0"), doses=tables.doses.query("seed == 0")
     )
-    compared = compare(one.seeds, one.doses, "claims", TRAINABLE)
-    one = replace(one, adapters=compared.adapters, ranking=compared.ranking, noise=compared.noise)
+    contrasts = one.contrasts.assign(verdict="not_identified", **dict.fromkeys(("ratio", "lo", "hi", "p", "q"), np.nan))
+    one = replace(one, contrasts=contrasts, **vars(compare(one.seeds, one.doses, "claims", TRAINABLE)))
     for kind in KINDS:
         render(kind, one, **SELECTIONS[kind])[0].draw_without_rendering()
 

@@ -7,8 +7,9 @@ import torch
 
 from dwatlas import paths
 from dwatlas.delta.algebra import Dense, Factored
-from dwatlas.delta.overlap import OVERLAP_SCHEMA, overlaps
+from dwatlas.delta.overlap import overlaps
 from dwatlas.delta.store import write_delta
+from dwatlas.delta.table import OVERLAP_SCHEMA
 from dwatlas.files import read_table
 from dwatlas.jobs import overlap
 from dwatlas.jobs.base import Job

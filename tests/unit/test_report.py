@@ -27,12 +27,21 @@ def full(**changes):
     return SimpleNamespace(**{**CLEAR, **changes})
 
 
-def part(component, drop, keep, percentile=50.0):
-    return {
-        "component": component, "verdict": "identified", "control": "mask",
-        "drop": drop[0], "drop_lo": drop[1], "drop_hi": drop[2], "drop_percentile": percentile,
-        "keep": keep[0], "keep_lo": keep[1], "keep_hi": keep[2], "keep_percentile": percentile,
-    }  # fmt: skip
+def part(component, keep_excess, drop_excess=-0.1, interaction=0.0, control="mask", **changes):
+    """A line of ``components``: excesses with q far below 0.05 where they are above 0, else far above."""
+    values = {"keep_excess": keep_excess, "drop_excess": drop_excess, "interaction": interaction}
+    line = {"component": component, "verdict": "identified", "control": control}
+    for name, value in values.items():
+        q = 0.001 if value > 0 or (name == "interaction" and value) else 0.6
+        line |= {name: value, f"{name}_lo": value - 0.1, f"{name}_hi": value + 0.1, f"{name}_q": q}
+    return {**line, **changes}
+
+
+def told_of(*parts, curves=(), additive=()):
+    names = {"curves": ["verdict"], "additive": ["spearman"]}
+    frames = [pd.DataFrame(list(lines), columns=None if lines else names[name]) for name, lines in
+              (("curves", curves), ("additive", additive))]  # fmt: skip
+    return lens_sentences(pd.DataFrame(parts), *frames)
 
 
 def test_identified_effect_is_told_with_its_interval():
@@ -77,26 +86,56 @@ def test_effect_within_random_dw_is_not_called_larger():
     assert "it is not identified" in remark(full(new_items_verdict="not_identified"))
 
 
-def test_only_parts_whose_interval_excludes_the_null_are_told():
-    parts = pd.DataFrame(
-        [
-            part("layer-2", (0.4, 0.3, 0.5), (0.6, 0.5, 0.7), 98.0),
-            part("layer-1", (0.8, 0.6, 0.95), (0.1, -0.1, 0.3)),
-            part("layer-0", (0.9, 0.7, 1.1), (0.0, -0.2, 0.2)),
-        ]
-    )
-    assert lens_sentences(parts) == [
-        "Dropping one part lowers the effect for 2 of 3 (R_drop): more than a random part of equal energy: "
-        "layer-2 0.40 [0.30, 0.50]; cannot be told apart from a random part of equal energy: "
-        "layer-1 0.80 [0.60, 0.95].",
-        "One part alone has some of the effect for 1 of 3 (R_keep): more than a random part of equal "
-        "energy: layer-2 0.60 [0.50, 0.70].",
+def test_only_parts_beyond_their_null_are_told():
+    assert told_of(part("layer-0", -0.1), part("layer-1", 0.3), part("layer-2", 0.5, 0.2)) == [
+        "Kept alone, does more than a random part of equal energy (q < 0.05): 2 of 3, layer-2 +0.50 [0.40, 0.60], "
+        "layer-1 +0.30 [0.20, 0.40].",
+        "Dropped, costs more than a random part of equal energy (q < 0.05): 1 of 3, layer-2 +0.20 [0.10, 0.30].",
     ]
 
 
-def test_lens_without_a_clear_part_says_so():
-    parts = pd.DataFrame([part("layer-0", (0.9, 0.7, 1.1), (0.0, -0.2, 0.2))])
-    assert lens_sentences(parts) == ["No part (1 in all) can be shown to be needed, or to work alone."]
+def test_lens_without_excess_says_so():
+    assert told_of(part("layer-0", -0.1)) == [
+        "No part (1 in all) can be told from a random part of equal energy, neither kept alone nor dropped."
+    ]
+    assert told_of(part("layer-0", np.nan, np.nan, control="")) == ["Not compared with random stand-ins."]
+    assert told_of(part("layer-0", 0.5, verdict="not_identified")) == ["Not identified."]
+
+
+def test_weak_ratios_are_called_imprecise():
+    assert told_of(part("layer-1", 0.3, verdict="weak"))[0].startswith("Weakly identified, so ratios are imprecise. ")
+
+
+def test_interaction_is_told_by_its_sign():
+    told = told_of(part("a", -0.1, interaction=0.4), part("b", -0.1, interaction=-0.2), part("c", -0.1))
+    assert told[1:] == [
+        "Does in part what the rest of dW does too (R_keep + R_drop above 1, q < 0.05): 1 of 3, a +0.40 [0.30, 0.50].",
+        "Does more together with the rest of dW (R_keep + R_drop below 1, q < 0.05): 1 of 3, b −0.20 [−0.30, −0.10].",
+    ]
+
+
+def test_areas_are_never_told_stronger_than_their_test():
+    curve = {"family": "top", "verdict": "identified", "control": "sub", "auc_keep": 0.1, "auc_keep_lo": 0.05,
+             "auc_keep_hi": 0.15, "auc_keep_q": 0.01}  # fmt: skip
+    unknown = {**curve, "verdict": "not_identified"}
+    told = told_of(part("top-1", -0.1), curves=(curve, {**curve, "family": "energy", "auc_keep_q": 0.2}, unknown))
+    assert told[1:] == [
+        "The growing part “top” carries more than a random subspace of equal energy inside dW (AUC excess of R_keep "
+        "+0.10 [0.05, 0.15]).",
+        "The growing part “energy” cannot be told from a random subspace of equal energy inside dW (AUC excess of "
+        "R_keep +0.10 [0.05, 0.15]).",
+    ]
+
+
+def test_additivity_is_claimed_only_where_its_interval_allows():
+    line = {"spearman": 0.9, "lo": 0.8, "hi": 1.0, "completeness": 1.002}
+    told = told_of(part("a", -0.1), additive=(line, {**line, "lo": -0.1}, {**line, "spearman": np.nan}))
+    assert told[1:] == [
+        "Additive shares rank the parts as dropping them does: Spearman 0.90 [0.80, 1.00]; the shares sum to 1.00 of "
+        "the full effect.",
+        "That additive shares rank the parts as dropping them does cannot be shown: Spearman 0.90 [−0.10, 1.00]; the "
+        "shares sum to 1.00 of the full effect.",
+    ]
 
 
 TOLD = {

@@ -14,6 +14,7 @@ from dwatlas.statistics.comparison import Comparison, compare
 ADAPTERS = {"big": 6.0, "middle": 4.0, "small": 2.0}
 TRAINABLE = {"tiny": {"big": 800, "middle": 80, "small": 8, "other": 1}}
 SHARES = {"layer-0": 0.2, "layer-1": 0.5, "layer-2": 0.9}
+SIZES = dict.fromkeys(("null_nats", "energy_frac", "rank_frac", "params_frac"), 1.0)
 SEEDS = range(5)
 
 
@@ -26,7 +27,7 @@ def make_seeds(
         noise = rng("test", adapter, name, seed).normal(size=4)
         full = scale * (strength + seed_sd * noise[0])
         cell = {"model": "tiny", "behaviour": "agreement", "adapter": adapter, "eval": name, "effect": "antisymmetric",
-                "seed": seed, "full_effect_nats": full, "energy_frac": 1.0}  # fmt: skip
+                "seed": seed, "full_effect_nats": full, **SIZES}  # fmt: skip
         lines.append({**cell, "lens": "anchors", "component": "full", "mode": "full", "effect_nats": full})
         lines += [
             {**cell, "lens": "layers", "component": component, "mode": "keep",

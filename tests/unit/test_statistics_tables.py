@@ -13,14 +13,20 @@ from dwatlas.errors import UserError
 from dwatlas.files import write_table
 from dwatlas.scoring.rows import SCORE_SCHEMA
 from dwatlas.seeds import rng
+from dwatlas.statistics import retained as statistics
 from dwatlas.statistics import schemas
-from dwatlas.statistics.retained import Tables, summarise
+from dwatlas.statistics.retained import Tables
 from dwatlas.statistics.testing import benjamini_hochberg
 
 SEEDS, ITEMS = range(5), 6
 CELL = ["lens", "component", "mode", "control", "stands_for", "draw", "alpha"]
+NULLS = {"layers": "mask"}
 KEPT = {"layer-0": 0.0, "layer-1": 1.0}
 CONTROL_SHARES = {"norm": [-0.1, 0.0, 0.1, 0.2], "mask": [0.2, 0.5, 1.0, 1.5]}
+
+
+def summarise(scores, absent=(), shares=None):
+    return statistics.summarise(scores, absent, shares, NULLS)
 
 
 def cells(kept):
@@ -56,7 +62,7 @@ def make_scores(kept=KEPT, seeds=SEEDS, effect=3.0, seed_sd=0.3, even=0.0, yes_b
             ]
     columns = ["seed", *CELL, "item", "row", "label", "lr"]
     names = {"model": "tiny", "behaviour": "agreement", "adapter": "lora-r1", "eval": "claims"}
-    sizes = {"pmass": 0.9, "kl_base": 0.1, "energy_frac": 0.5, "rank": 2, "params_frac": 0.25}
+    sizes = {"pmass": 0.9, "kl_base": 0.1, "energy_frac": 0.5, "rank": 2, "rank_frac": 0.4, "params_frac": 0.25}
     return typed(pd.DataFrame(rows, columns=columns).assign(**names, **sizes))
 
 
@@ -88,7 +94,7 @@ def tables() -> Tables:
     return summarise(make_scores())
 
 
-@pytest.mark.parametrize("name", ["retained", "seeds", "controls", "doses"])
+@pytest.mark.parametrize("name", ["retained", "contrasts", "seeds", "controls", "doses"])
 def test_tables_have_the_columns_and_types_of_their_schema(tables, name, tmp_path):
     schema = getattr(schemas, f"{name.upper()}_SCHEMA")
     table = getattr(tables, name)
@@ -176,6 +182,30 @@ def test_an_effect_lost_in_seed_noise_is_reported_as_not_identified():
     assert part[["effect_nats", "effect_lo", "effect_hi", "control_percentile"]].notna().all()
 
 
+def test_a_part_is_held_against_the_null_that_its_lens_names(tables):
+    assert retained(tables, "layer-1", "keep").control == "mask"
+    other = statistics.summarise(make_scores(), nulls={"layers": "norm"})
+    assert retained(other, "layer-1", "keep").control == "norm"
+    none = retained(statistics.summarise(make_scores()), "layer-1", "keep")
+    assert none.control == "" and np.isnan(none.control_percentile)
+
+
+@pytest.mark.parametrize("effect", [3.0, -3.0])
+def test_z_and_randomisation_p_by_hand(effect):
+    tables = summarise(make_scores({"layer-1": 1.0}, effect=effect, seed_sd=0.0))
+    D = line(tables.seeds.query("seed == 0"), "full", "full").effect_nats
+    draws = np.repeat([0.2, 0.5, 1.0, 1.5], 5) * D
+    mask = line(tables.controls, "layer-1", "keep", control="mask")
+    assert mask.z == pytest.approx((D - draws.mean()) / draws.std(ddof=1), abs=1e-5)
+    assert line(tables.controls, "layer-1", "drop", control="mask").z == pytest.approx(-mask.z, abs=1e-5)
+    for mode in ("keep", "drop"):
+        norm = line(tables.controls, "layer-1", mode, control="norm")
+        assert norm.randomisation_p == pytest.approx(1 / 21)
+    assert line(tables.controls, "full", "full", control="norm").randomisation_p == pytest.approx(1 / 21)
+    half = line(summarise(make_scores({"layer-1": 0.7}, effect=effect)).controls, "layer-1", "keep", control="mask")
+    assert half.randomisation_p == pytest.approx(11 / 21)
+
+
 def test_one_seed_is_not_identified():
     part = retained(summarise(make_scores(seeds=[3])), "layer-1", "keep")
     assert (part.n_seeds, part.verdict) == (1, "not_identified")
@@ -258,11 +288,11 @@ def test_row_order_changes_no_byte(tables, tmp_path):
     for k in range(2):
         order = rng("test", "order", k).permutation(len(scores))
         shuffled = summarise(scores.iloc[order].reset_index(drop=True))
-        for name in ("retained", "seeds", "controls", "doses"):
+        for name in (names := list(vars(shuffled))):
             path = tmp_path / f"{name}-{k}.parquet"
             write_table(path, getattr(shuffled, name), getattr(schemas, f"{name.upper()}_SCHEMA"))
             written.append(path.read_bytes())
-    assert written[:4] == written[4:]
+    assert written[: len(names)] == written[len(names) :]
 
 
 @pytest.mark.parametrize(

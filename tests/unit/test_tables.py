@@ -39,6 +39,44 @@ def test_retained_has_no_ratio_where_the_full_effect_is_not_identified(tables):
     assert set(present("retained", unknown)["R_keep"]) == {"not identified"}
 
 
+def test_components_hold_excess_interaction_share_and_potency(tables):
+    study, frame = study_tables(), tables["components"]
+    key = {"adapter": "lora-r8", "eval": "claims", "lens": "modules", "component": "mlp"}
+    line = pick(frame, **key).iloc[0]
+    for name in ("keep_excess", "drop_excess", "interaction", "share"):
+        source = pick(study.contrasts, contrast=name, **key).iloc[0]
+        found = [line[name + end] for end in ("", "_lo", "_hi", "_q")]
+        assert found == source[["ratio", "lo", "hi", "q"]].tolist(), name
+    assert line["control"] == "mask"
+    potent = pick(study.retained, mode="potency", estimand="fixed_rows", **key).iloc[0]
+    assert [line["potency"], line["potency_lo"], line["potency_hi"]] == potent[["retained", "lo", "hi"]].tolist()
+    assert pick(frame, lens="layers")["potency"].isna().all()
+    assert list(dict.fromkeys(pick(frame, lens="own_svd")["component"]))[:2] == ["energy-50", "energy-90"]
+    text = present("components", frame)
+    assert set(text["Keep excess"][frame["verdict"] == "not_identified"]) == {"not identified"}
+    assert text["Null"].isin(["mask", "sub"]).all()
+
+
+def test_components_without_stand_ins_have_no_excess():
+    study = study_tables()
+    bare = replace(study, contrasts=study.contrasts[study.contrasts["control"] == ""])
+    frame = build(bare)["components"]
+    assert frame["keep_excess"].isna().all() and frame["interaction"].notna().any()
+    assert set(present("components", frame)["Null"]) == {"–"}
+    assert build(bare)["curves"].empty
+
+
+def test_growing_parts_have_one_line_each(tables):
+    frame = pick(tables["curves"], adapter="lora-r8", eval="claims")
+    assert frame["family"].tolist() == ["energy", "top"]
+    assert (frame["auc_keep"] > 0).all()
+    assert present("curves", frame)["AUC excess (keep)"].str.startswith("+").all()
+
+
+def test_additive_shares_of_a_complete_path_sum_to_the_effect(tables):
+    assert present("additivity", tables["additivity"])["Sum of shares / effect"].eq("1.000").all()
+
+
 def test_capability_interval_is_student_t_over_seeds(tables):
     study = study_tables()
     key = {"adapter": "lora-r8", "eval": "knowledge"}

@@ -22,15 +22,26 @@ CONTROLS = ADAPTED + "/scores/{lens}/controls{shard}.parquet"
 SHARES = ADAPTED + "/shares/{lens}.parquet"
 SCORES = STUDY + "/scores/{model}/{behaviour}/{adapter}.parquet"
 STUDY_SHARES = STUDY + "/shares/{model}/{behaviour}/{adapter}.parquet"
-RETAINED = STUDY + "/retained.parquet"
-SEEDS = STUDY + "/seeds.parquet"
-STUDY_CONTROLS = STUDY + "/controls.parquet"
-DOSES = STUDY + "/doses.parquet"
-MISSING = STUDY + "/missing.parquet"
-ADAPTERS = STUDY + "/adapters.parquet"
-RANKING = STUDY + "/ranking.parquet"
-NOISE = STUDY + "/noise.parquet"
+RESULTS = {
+    name: f"{STUDY}/{name}.parquet"
+    for name in (
+        "retained",
+        "contrasts",
+        "seeds",
+        "controls",
+        "doses",
+        "missing",
+        "adapters",
+        "ranking",
+        "noise",
+        "additivity",
+        "agreement",
+    )
+}
+"""What the statistics write, by name."""
 OVERLAP = STUDY + "/overlap.parquet"
+STUDY_TABLES = {**RESULTS, "overlap": OVERLAP}
+"""All that tables, figures and the report are made from; ``statistics.schemas.SCHEMAS`` has their columns."""
 TABLE = STUDY + "/tables/{table}.{ending}"
 TABLES_MANIFEST = STUDY + "/tables/tables.json"
 FIGURE = STUDY + "/figures/{figure}.{ending}"

@@ -434,6 +434,7 @@ class Plan:
             "absent": [[*run, lens, why] for run, lenses in self.absent.items() for lens, why in lenses.items()],
             "headline": self.effect_evals[0],
             "trainable": {model: self.trainable_parameters(model) for model in self.study.models},
+            "nulls": {lens: self.catalogue.lenses[lens].controls[0] for lens in self.study.lenses},
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 

@@ -33,16 +33,7 @@ OUTPUTS = {
     "shares": [paths.SHARES],
     "gather": [paths.SCORES, paths.STUDY_SHARES],
     "overlap": [paths.OVERLAP],
-    "retained": [
-        paths.RETAINED,
-        paths.SEEDS,
-        paths.STUDY_CONTROLS,
-        paths.DOSES,
-        paths.MISSING,
-        paths.ADAPTERS,
-        paths.RANKING,
-        paths.NOISE,
-    ],
+    "retained": list(paths.RESULTS.values()),
     "tables": [
         paths.TABLES_MANIFEST,
         *(
@@ -55,6 +46,10 @@ OUTPUTS = {
     "report": [paths.REPORT],
 }
 """Rule → its outputs; the first one's provenance speaks for all."""
+RESULT_FILES = [f"{name}={path}" for name, path in paths.RESULTS.items()]
+"""``NAME=PATH`` arguments for what the statistics write."""
+STUDY_TABLE_FILES = [f"{name}={path}" for name, path in paths.STUDY_TABLES.items()]
+"""``NAME=PATH`` arguments for what tables, figures and the report read."""
 
 _JOB = {
     "pretrain": "models/{model}",

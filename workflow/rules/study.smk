@@ -27,14 +27,7 @@ rule retained:
         scores=PLAN.study_scores(),
         shares=PLAN.study_shares(),
     output:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.RESULTS,
     log:
         tasks.LOG["retained"],
     benchmark:
@@ -50,24 +43,15 @@ rule retained:
         code=PLAN.code("retained"),
         files=[f"scores={path}" for path in PLAN.study_scores()]
         + [f"shares={path}" for path in PLAN.study_shares()],
+        results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs {params.files}"
-        " --outputs retained={output.retained} seeds={output.seeds}"
-        " controls={output.controls} doses={output.doses} missing={output.missing}"
-        " adapters={output.adapters} ranking={output.ranking} noise={output.noise} 2>&1 | tee -i {log}"
+        " --inputs {params.files} --outputs {params.results} 2>&1 | tee -i {log}"
 
 
 rule tables:
     input:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.STUDY_TABLES,
     output:
         manifest=paths.TABLES_MANIFEST,
         csv=report(
@@ -90,23 +74,15 @@ rule tables:
     params:
         spec=PLAN.spec("tables"),
         code=PLAN.code("tables"),
+        tables=tasks.STUDY_TABLE_FILES,
     shell:
         "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
-        " noise={input.noise} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
+        " --inputs {params.tables} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule figures:
     input:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.STUDY_TABLES,
     output:
         png=report(
             expand(paths.FIGURE, ending="png", allow_missing=True),
@@ -129,23 +105,15 @@ rule figures:
     params:
         spec=PLAN.spec("figures"),
         code=PLAN.code("figures"),
+        tables=tasks.STUDY_TABLE_FILES,
     shell:
         "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
-        " noise={input.noise} --outputs png={output.png} 2>&1 | tee -i {log}"
+        " --inputs {params.tables} --outputs png={output.png} 2>&1 | tee -i {log}"
 
 
 rule report:
     input:
-        retained=paths.RETAINED,
-        seeds=paths.SEEDS,
-        controls=paths.STUDY_CONTROLS,
-        doses=paths.DOSES,
-        missing=paths.MISSING,
-        adapters=paths.ADAPTERS,
-        ranking=paths.RANKING,
-        noise=paths.NOISE,
+        **paths.STUDY_TABLES,
         figures=PLAN.in_study(paths.FIGURE, figure=list(PLAN.figures), ending=["png"]),
     output:
         page=report(
@@ -167,8 +135,7 @@ rule report:
     params:
         spec=PLAN.spec("report"),
         code=PLAN.code("report"),
+        tables=tasks.STUDY_TABLE_FILES,
     shell:
         "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs retained={input.retained} seeds={input.seeds} controls={input.controls}"
-        " doses={input.doses} missing={input.missing} adapters={input.adapters} ranking={input.ranking}"
-        " noise={input.noise} --outputs page={output.page} 2>&1 | tee -i {log}"
+        " --inputs {params.tables} --outputs page={output.page} 2>&1 | tee -i {log}"

@@ -16,25 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
-import pyarrow as pa
 
 from dwatlas.delta.algebra import Delta, Matrix, energy, inner, svd
 
 DIMENSIONS = (1, 2, 4, 8, 16, 32, 64)
-OVERLAP_SCHEMA = pa.schema(
-    [
-        ("model", pa.string()),
-        ("behaviour", pa.string()),
-        ("adapter", pa.string()),
-        ("seed", pa.int32()),
-        ("other_adapter", pa.string()),
-        ("other_seed", pa.int32()),
-        ("measure", pa.string()),
-        ("k", pa.int32()),
-        ("value", pa.float64()),
-        ("null", pa.float64()),
-    ]
-)
 
 
 def overlaps(runs: int, tensors: Iterable[str], read: Callable[[int, str], Delta]) -> Iterator[tuple[int, int, dict]]:

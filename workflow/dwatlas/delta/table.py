@@ -1,4 +1,5 @@
-"""What ``delta.parquet`` holds: one line per tensor, and one for all of them together."""
+"""Columns of the tables about dW: ``delta.parquet``, one line per tensor and one for all of them together, and
+``overlap.parquet``, one line per pair of runs and measure (``delta.overlap``)."""
 
 import pyarrow as pa
 
@@ -20,5 +21,19 @@ DELTA_SCHEMA = pa.schema(
         ("neg_norm", pa.float64()),
         ("pole_cosine", pa.float64()),
         ("common_drift", pa.float64()),
+    ]
+)
+OVERLAP_SCHEMA = pa.schema(
+    [
+        ("model", pa.string()),
+        ("behaviour", pa.string()),
+        ("adapter", pa.string()),
+        ("seed", pa.int32()),
+        ("other_adapter", pa.string()),
+        ("other_seed", pa.int32()),
+        ("measure", pa.string()),
+        ("k", pa.int32()),
+        ("value", pa.float64()),
+        ("null", pa.float64()),
     ]
 )

@@ -4,18 +4,41 @@ CAPTIONS = {
     "forest": (
         "What is left of the full dW's effect without each part (R_drop) and with it alone (R_keep). Dots are seeds, "
         "each divided by the same mean full effect; the tick is the ratio of means, the bar its 95 % Fieller interval "
-        "over seeds, the thin line the interval over new items too. Grey bands hold 5–95 % of random stand-ins. "
+        "over seeds, the thin line the interval over new items too. Grey bands hold 5–95 % of random stand-ins. Of "
+        "over 40 parts the 30 with the largest |excess| are shown. "
         "Hatched rows are not identified: the full effect cannot be told from zero, so no ratio is drawn."
+    ),
+    "excess": (
+        "What each part does beyond its lens's null: carried alone beyond what random stand-ins carry (left), lost "
+        "without it beyond what is lost without them (right), as shares of the full effect. Dots are seeds, each less "
+        "the mean of its own stand-ins; the tick is the ratio of means, the bar its 95 % Fieller interval. A star: "
+        "q < 0.05 (one-sided, Benjamini–Hochberg within the lens). Of more than 40 parts the 30 with the largest "
+        "|excess| are shown. Hatched rows are not identified: the excess is in nats."
     ),
     "map": (
         "The share of the full effect that is lost without each part (1 − R_drop) and left with it alone (R_keep), "
         "with its spread over seeds. A dot marks q < 0.05 (Benjamini–Hochberg within the lens); hatched cells are "
-        "not identified."
+        "not identified. Where parts are places in the model, a map of layers for each adapter. Of more than 40 "
+        "other parts the 30 with the largest |excess| are shown."
     ),
-    "energy": (
-        "The effect of each part against its share of ‖dW‖². Filled circles are R_keep, hollow diamonds 1 − R_drop; "
-        "y = e is what a random partition gives on average, y = √e a uniform shrink of dW. Grey: random stand-ins, "
-        "5–95 %."
+    "curves": (
+        "The effect of each part against its energy (share of ‖dW‖²), its rank over the effective rank of dW, and its "
+        "parameters. Filled circles are R_keep, hollow diamonds 1 − R_drop; lines join parts that grow. y = e is what "
+        "a random partition gives on average, y = √e a uniform shrink of dW, crosses are the part's share of the sum "
+        "of singular values. Seeds are drawn for up to 40 parts. Grey: random stand-ins, 5–95 %. AUC excess is the "
+        "area between a growing part's curve and its null's over energy, with its 95 % Fieller interval."
+    ),
+    "shares": (
+        "Each part's additive share of the full effect (integrated gradients along α) against what is lost without it. "
+        "On the dashed line parts add up; above it the rest of dW makes up for the part, below it the part is needed "
+        "by others. Spearman is the mean over seeds of the rank correlation, with its t interval; sum is the additive "
+        "share of all of dW, 1 where nothing is lost."
+    ),
+    "agreement": (
+        "Rank correlation (Spearman) of the profiles of every two (adapter, seed) units: what is lost without each "
+        "part above the diagonal, what is left with it alone below. Numbers are means of blocks. ρ* is the correlation "
+        "between adapters over that within adapters, between different seeds (Pearson, 1 where adapters differ by seed "
+        "noise alone); p is PERMANOVA's, labels of adapters permuted within seeds."
     ),
     "dose": (
         "The effect of α·dW over the dose α, with every seed, and below it what the dose costs: probability mass on "

@@ -5,13 +5,28 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from dwatlas.figures import adapters, dose, energy, forest, map, profiles, ranking, style
+from dwatlas.figures import (
+    adapters,
+    agreement,
+    curves,
+    dose,
+    excess,
+    forest,
+    map,
+    profiles,
+    ranking,
+    shares,
+    style,
+)
 from dwatlas.tables.study import StudyTables
 
 FIGURES = {
     "forest": forest,
+    "excess": excess,
     "map": map,
-    "energy": energy,
+    "curves": curves,
+    "shares": shares,
+    "agreement": agreement,
     "dose": dose,
     "adapters": adapters,
     "ranking": ranking,

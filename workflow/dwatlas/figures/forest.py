@@ -10,17 +10,22 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch, Rectangle
 
 from dwatlas.figures import marks, style
+from dwatlas.figures.largest import largest, left_out
 from dwatlas.figures.ratios import MODES, caption, component_names, goes_beyond, ratios
 from dwatlas.tables.order import stem
 from dwatlas.tables.present import VERDICTS, estimate, number
-from dwatlas.tables.study import NOT_IDENTIFIED, pick
+from dwatlas.tables.study import NOT_IDENTIFIED, StudyTables, pick
 
-data = ratios
 ROW = 0.24
 FAMILY_GAP = 0.5
 BEYOND = 1.0
 INTERVALS = "95 % Fieller intervals: t over seeds (these rows), crossed over seeds and items (new items)"
 AXIS = {"drop": "$R_{\\mathrm{drop}}$ (left without it)", "keep": "$R_{\\mathrm{keep}}$ (left with it alone)"}
+
+
+def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) -> pd.DataFrame:
+    """The lens in long form (``ratios``), at most as many components as can be read."""
+    return largest(ratios(tables, model, behaviour, eval, lens), tables)
 
 
 def draw(data: pd.DataFrame) -> Figure:
@@ -39,7 +44,7 @@ def draw(data: pd.DataFrame) -> Figure:
         for axes, mode in zip(block.subplots(1, 2, sharey=True), MODES, strict=True):
             _panel(axes, pick(lines, mode=mode), rows, colours[adapter], limits[mode])
             axes.set_xlabel(AXIS[mode])
-    style.below(figure, _legend(), caption(data, INTERVALS) + _clipping(data, limits))
+    style.below(figure, _legend(), caption(data, INTERVALS, left_out(data)) + _clipping(data, limits))
     return figure
 
 
@@ -56,13 +61,13 @@ def row_positions(components: list[str]) -> dict[str, float]:
     return positions
 
 
-def x_limits(lines: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold 0, 1 and every estimate; intervals and dots much further out end in an arrow instead."""
+def x_limits(lines: pd.DataFrame, references: tuple[float, ...] = (0.0, 1.0)) -> tuple[float, float]:
+    """Limits that hold the references and every estimate; intervals and dots much further out end in an arrow."""
     estimates = lines.loc[lines["series"] == "estimate", "value"]
     everything = pd.concat([lines[name] for name in ("value", "lo", "hi")]).replace([np.inf, -np.inf], np.nan).dropna()
-    low = max(min([0.0, *everything]), min([0.0, *estimates]) - BEYOND)
-    high = min(max([1.0, *everything]), max([1.0, *estimates]) + BEYOND)
-    margin = 0.05 * (high - low)
+    low = max(min([*references, *everything]), min([*references, *estimates]) - BEYOND)
+    high = min(max([*references, *everything]), max([*references, *estimates]) + BEYOND)
+    margin = 0.05 * (high - low or 1.0)
     return low - margin, high + margin
 
 

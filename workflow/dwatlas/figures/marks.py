@@ -37,6 +37,15 @@ def hatched(axes: Axes, y: float, text: str) -> None:
               bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.8})  # fmt: skip
 
 
+def hatched_panel(axes: Axes, text: str) -> None:
+    """A panel with nothing to draw, and why."""
+    axes.grid(visible=False)
+    axes.set_facecolor("#F2F2F2")
+    axes.patch.set(hatch="/////", edgecolor=style.HATCH, linewidth=0)
+    axes.text(0.5, 0.5, text, ha="center", va="center", transform=axes.transAxes,
+              bbox={"facecolor": "white", "edgecolor": "none", "pad": 3})  # fmt: skip
+
+
 def arrows(axes: Axes, lo: float, hi: float, y: float, colour: str) -> None:
     """An arrowhead at each edge of the axis that ``lo`` or ``hi`` lies beyond."""
     low, high = axes.get_xlim()

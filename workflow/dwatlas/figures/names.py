@@ -6,13 +6,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-PER_LENS = ("forest", "map", "energy")
+PER_LENS = ("forest", "excess", "map", "curves")
+HEADLINE_PER_LENS = ("shares", "agreement")
 COMPARED = ("adapters", "ranking")
-KINDS = (*PER_LENS, "dose", *COMPARED, "profiles")
+KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", *COMPARED, "profiles")
 TITLES = {
     "forest": "Retained effect",
+    "excess": "Excess over the null",
     "map": "Map of the effect",
-    "energy": "Retained effect against energy",
+    "curves": "Retained effect against size",
+    "shares": "Additive shares against ablations",
+    "agreement": "Agreement of seeds and adapters",
     "dose": "Dose–response",
     "adapters": "Adapters compared",
     "ranking": "Which adapter is stronger",
@@ -52,11 +56,13 @@ class FigureKey:
 def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]]) -> list[FigureKey]:
     """All figures of a study whose cells are (model, behaviour, effect evals, lenses, number of adapters).
 
-    One adapter has nothing to be compared with. Profiles are those of the headline eval, the first.
+    One adapter has nothing to be compared with. Additive shares, agreement and profiles are those of the headline eval,
+    the first.
     """
     keys = []
     for model, behaviour, evals, lenses, adapters in cells:
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
+        keys += [FigureKey(kind, model, behaviour, evals[0], lens) for kind, lens in product(HEADLINE_PER_LENS, lenses)]
         keys.append(FigureKey("dose", model, behaviour))
         if adapters > 1:
             keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]

@@ -6,7 +6,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dwatlas.figures import map, style
-from dwatlas.figures.ratios import MODES, caption, component_names
+from dwatlas.figures.largest import largest, left_out
+from dwatlas.figures.ratios import MODES, caption, component_names, ratios
 from dwatlas.tables.comparison import by_effect
 from dwatlas.tables.present import estimate, number, probability
 from dwatlas.tables.study import StudyTables, pick
@@ -15,9 +16,9 @@ _NOISE = ["verdict", "why", "permutation_p", "smallest_p", "rho", "rho_lo", "rho
 
 
 def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) -> pd.DataFrame:
-    """The cells of ``map.data`` without their spread, strongest adapter first, and columns ``noise_…`` of each mode."""
+    """The cells of the lens's map without spread, strongest adapter first, and columns ``noise_…`` of each mode."""
     cell = {"model": model, "behaviour": behaviour}
-    cells = map.data(tables, **cell, eval=eval, lens=lens).drop(columns="sd")
+    cells = map.cells(largest(ratios(tables, **cell, eval=eval, lens=lens), tables)).drop(columns="sd")
     noise = pick(tables.noise, **cell, eval=eval, lens=lens).set_index("mode")[_NOISE].add_prefix("noise_")
     place = {name: rank for rank, name in enumerate(by_effect(pick(tables.adapters, **cell)))}
     order = cells["adapter"].map(place).sort_values(kind="stable").index
@@ -39,7 +40,7 @@ def draw(data: pd.DataFrame) -> Figure:
     bar = figure.colorbar(scale, ax=grid.tolist(), shrink=0.8, aspect=16, pad=0.02)
     bar.set_label("share of the full effect")
     bar.outline.set_visible(False)
-    style.below(figure, map.legend(data), caption(data, _reasons(data)))
+    style.below(figure, map.legend(data), caption(data, left_out(data), _reasons(data)))
     return figure
 
 

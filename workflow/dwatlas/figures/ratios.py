@@ -1,4 +1,4 @@
-"""What forest, map and energy figures plot: retained ratios of one lens, in long form.
+"""What forest, map and curves plot: retained ratios of one lens, in long form.
 
 ``series`` is ``full`` or ``full_new_items`` (the effect of the full dW, per adapter and estimand), ``estimate`` (R
 with its fixed-rows interval), ``new_items`` (the interval over seeds and items), ``seed`` (one seed's effect over the
@@ -23,7 +23,8 @@ from dwatlas.tables.study import (
 
 MODES = ("drop", "keep")
 COLUMNS = ["model", "behaviour", "eval", "lens", "adapter", "component", "mode", "series", "seed", "unit", "value",
-           "lo", "hi", "energy_frac", "q", "control", "verdict", "g", "n_seeds", "n_items"]  # fmt: skip
+           "lo", "hi", "energy_frac", "rank_frac", "params_frac", "nuclear_frac", "q", "control", "verdict", "g",
+           "n_seeds", "n_items"]  # fmt: skip
 _LINE = ["adapter", "component", "mode"]
 
 
@@ -42,7 +43,7 @@ def ratios(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str
     series.append(_new_items(pick(retained, estimand=SEEDS_AND_ITEMS), known))
     series.append(_seeds(pick(tables.seeds, **part), known))
     series.append(_controls(pick(tables.controls, **part), known))
-    return _tidy(pd.concat([frame for frame in series if len(frame)]), {**cell, "lens": lens})
+    return tidy(pd.concat([frame for frame in series if len(frame)]), {**cell, "lens": lens}, COLUMNS)
 
 
 def _full(lines: pd.DataFrame, series: str) -> pd.DataFrame:
@@ -84,8 +85,9 @@ def _controls(lines: pd.DataFrame, known: pd.DataFrame) -> pd.DataFrame:
     return lines.assign(series="control", unit="ratio", value=value, lo=ends.min(axis=1), hi=ends.max(axis=1))
 
 
-def _tidy(frame: pd.DataFrame, cell: dict[str, str]) -> pd.DataFrame:
-    frame = frame.assign(**cell).reindex(columns=COLUMNS)
+def tidy(frame: pd.DataFrame, cell: dict[str, str], columns: list[str]) -> pd.DataFrame:
+    """The long frame of one ``cell`` with these columns, sorted by adapter, component, mode, series and seed."""
+    frame = frame.assign(**cell).reindex(columns=columns)
     frame["seed"] = frame["seed"].astype("Int64")
     ranks = {
         name: {value: rank for rank, value in enumerate(natural(frame[name]))} for name in ("adapter", "component")
@@ -112,12 +114,12 @@ def goes_beyond(lines: pd.DataFrame, limits: tuple[float, float]) -> bool:
     return bool(((drawn < limits[0]) | (drawn > limits[1])).any(axis=None))
 
 
-def caption(data: pd.DataFrame, intervals: str = "") -> str:
-    """What is shown, in one line, and its sizes and kind of interval, in another."""
+def caption(data: pd.DataFrame, *remarks: str) -> str:
+    """What is shown, in one line, and its sizes, ``remarks`` (such as the kind of interval) and nulls, in another."""
     first, estimates = data.iloc[0], data[data["series"] == "estimate"]
-    seeds, items = (span(estimates[name]) for name in ("n_seeds", "n_items"))
+    seeds, items = (span((estimates if len(estimates) else data)[name]) for name in ("n_seeds", "n_items"))
     controls = ", ".join(natural(data.loc[data["series"] == "control", "control"]))
-    about = [f"{seeds} seeds, {items} items", "R: ratio of means over seeds of ½[h(+1) − h(−1)]", intervals]
+    about = [f"{seeds} seeds, {items} items", "R: ratio of means over seeds of ½[h(+1) − h(−1)]", *remarks]
     about.append(f"random stand-ins: {controls}" if controls else "")
     where = f"{first['model']} · {first['behaviour']} · {first['eval']} · lens {first['lens']}"
     return where + "\n" + " · ".join(filter(None, about))

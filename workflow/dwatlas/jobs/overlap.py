@@ -1,8 +1,9 @@
 """Compare the dW of every two runs of a study that share model and behaviour."""
 
 from dwatlas import paths
-from dwatlas.delta.overlap import OVERLAP_SCHEMA, overlaps
+from dwatlas.delta.overlap import overlaps
 from dwatlas.delta.store import delta_names, read_delta
+from dwatlas.delta.table import OVERLAP_SCHEMA
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.models.folder import model_folder

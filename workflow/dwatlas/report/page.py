@@ -18,6 +18,9 @@ from dwatlas.tables.present import present
 TABLE_TITLES = {
     "summary": "Effect of the full dW",
     "retained": "Retained effect of each part",
+    "components": "Excess of each part over its null, interaction, additive share, potency",
+    "curves": "Area between growing parts and their nulls",
+    "additivity": "Additive shares against ablations",
     "capability": "Capability at each dose",
     "adapters": "Adapters compared: strength, transfer, cost",
     "ranking": "Pairs of adapters: which is stronger",
@@ -47,7 +50,7 @@ def render(
         facts=facts,
         provenance=_in_attribute(blank_sealed(provenance)),
         identification=identification(tables["summary"]),
-        findings=findings(tables["summary"], tables["retained"]),
+        findings=findings(tables),
         answers=answers(tables["noise"], tables["ranking"]),
         tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],
         missing=len(tables["missing"]),

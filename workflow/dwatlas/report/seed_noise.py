@@ -10,7 +10,11 @@ from dwatlas.tables.present import estimate, number, probability
 from dwatlas.tables.study import NOT_IDENTIFIED, pick
 
 LEVEL = 0.05
-MODES = {"drop": "without each part", "keep": "with each part alone"}
+MODES = {
+    "drop": "without each part",
+    "keep": "with each part alone",
+    "potency": "with each part alone at the norm of dW",
+}
 
 
 @dataclass(frozen=True)

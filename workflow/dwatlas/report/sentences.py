@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pandas as pd
@@ -11,10 +12,14 @@ from dwatlas.tables.present import estimate, number
 from dwatlas.tables.study import CELL, NOT_IDENTIFIED, pick
 
 STRONGEST = 3
-LOW_PERCENTILE, HIGH_PERCENTILE = 5, 95
+HIGH_PERCENTILE = 95
+LEVEL = 0.05
 STAND_INS = {
     "mask": "a random part of equal energy",
     "sub": "a random subspace of equal energy inside dW",
+    "basis": "the same part in random bases",
+    "spec": "a random change of equal rank and spectrum",
+    "scale": "all of dW scaled to equal energy",
     "norm": "Gaussian noise of equal norm",
 }
 
@@ -28,13 +33,18 @@ class Finding:
     by_lens: dict[str, list[str]]
 
 
-def findings(summary: pd.DataFrame, retained: pd.DataFrame) -> dict[tuple[str, str], list[Finding]]:
-    """Findings per (model, behaviour), from the tables ``summary`` and ``retained``."""
+def findings(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], list[Finding]]:
+    """Findings per (model, behaviour), from the tables ``summary``, ``components``, ``curves`` and ``additivity``."""
     found: dict[tuple[str, str], list[Finding]] = {}
-    for full in summary.itertuples():
-        parts = pick(retained, **{name: getattr(full, name) for name in CELL})
+    for full in tables["summary"].itertuples():
+        cell = {name: getattr(full, name) for name in CELL}
+        parts, curves, additive = (pick(tables[name], **cell) for name in ("components", "curves", "additivity"))
         identified = full.verdict != NOT_IDENTIFIED
-        by_lens = {lens: lens_sentences(pick(parts, lens=lens)) for lens in natural(parts["lens"]) if identified}
+        by_lens = {
+            lens: lens_sentences(*(pick(frame, lens=lens) for frame in (parts, curves, additive)))
+            for lens in natural(parts["lens"])
+            if identified
+        }
         finding = Finding(headline(full), remark(full) if identified else "", by_lens)
         found.setdefault((full.model, full.behaviour), []).append(finding)
     return found
@@ -84,42 +94,66 @@ def remark(full) -> str:
     )
 
 
-def lens_sentences(parts: pd.DataFrame) -> list[str]:
-    """Which parts of one lens are needed and which work alone, from lines of ``retained`` (one adapter and eval)."""
+def lens_sentences(parts: pd.DataFrame, curves: pd.DataFrame, additive: pd.DataFrame) -> list[str]:
+    """What one lens found, from its lines of ``components``, ``curves`` and ``additivity`` (one adapter and eval)."""
     known = parts[parts["verdict"] != NOT_IDENTIFIED]
     if known.empty:
         return ["Not identified."]
-    groups = (
-        ("drop", known["drop_hi"] < 1, True, "Dropping one part lowers the effect for"),
-        ("drop", known["drop_lo"] > 1, False, "Dropping one part raises the effect for"),
-        ("keep", known["keep_lo"] > 0, False, "One part alone has some of the effect for"),
-        ("keep", known["keep_hi"] < 0, True, "One part alone has the reverse effect for"),
-    )
+    areas = curves[curves["verdict"] != NOT_IDENTIFIED]
+    told = [*_excess(known), *_interaction(known), *(_area(line) for line in areas.itertuples())]
+    told += [_additive(line) for line in additive.itertuples() if not pd.isna(line.spearman)]
+    weak = "Weakly identified, so ratios are imprecise. " if (known["verdict"] == "weak").any() else ""
+    return [weak + told[0], *told[1:]]
+
+
+def _excess(parts: pd.DataFrame) -> list[str]:
+    compared = parts[parts["control"] != ""]
+    if compared.empty:
+        return ["Not compared with random stand-ins."]
+    stand_in = STAND_INS.get(compared["control"].iloc[0], "a random stand-in")
     told = [
-        f"{opening} {mask.sum()} of {len(known)} (R_{mode}): {_against_stand_ins(known[mask], mode, ascending)}."
-        for mode, mask, ascending, opening in groups
+        f"{opening} than {stand_in} (q < {LEVEL}): {_strongest(compared, compared[f'{side}_q'] < LEVEL, side)}."
+        for opening, side in (("Kept alone, does more", "keep_excess"), ("Dropped, costs more", "drop_excess"))
+        if (compared[f"{side}_q"] < LEVEL).any()
+    ]
+    return told or [f"No part ({len(compared)} in all) can be told from {stand_in}, neither kept alone nor dropped."]
+
+
+def _interaction(parts: pd.DataFrame) -> list[str]:
+    clear, above = parts["interaction_q"] < LEVEL, parts["interaction"] > 0
+    groups = {
+        "Does in part what the rest of dW does too (R_keep + R_drop above 1": clear & above,
+        "Does more together with the rest of dW (R_keep + R_drop below 1": clear & ~above,
+    }
+    return [
+        f"{what}, q < {LEVEL}): {_strongest(parts, mask, 'interaction')}."
+        for what, mask in groups.items()
         if mask.any()
     ]
-    return told or [f"No part ({len(known)} in all) can be shown to be needed, or to work alone."]
 
 
-def _against_stand_ins(parts: pd.DataFrame, mode: str, ascending: bool) -> str:
-    parts = parts.sort_values(mode, ascending=ascending, kind="stable")
-    percentile = parts[f"{mode}_percentile"]
-    stand_in = STAND_INS.get(parts["control"].iloc[0], "a random stand-in")
-    groups = (
-        (percentile > HIGH_PERCENTILE, f"more than {stand_in}"),
-        (percentile.between(LOW_PERCENTILE, HIGH_PERCENTILE), f"cannot be told apart from {stand_in}"),
-        (percentile < LOW_PERCENTILE, f"less than {stand_in}"),
-        (percentile.isna(), "not compared with random stand-ins"),
-    )
-    return "; ".join(f"{verdict}: {_strongest(parts[mask], mode)}" for mask, verdict in groups if mask.any())
+def _area(line) -> str:
+    size = estimate(line.auc_keep, line.auc_keep_lo, line.auc_keep_hi, sign=True)
+    stand_in = STAND_INS.get(line.control, "a random stand-in")
+    clear = "carries more than" if line.auc_keep_q < LEVEL else "cannot be told from"
+    return f"The growing part “{line.family}” {clear} {stand_in} (AUC excess of R_keep {size})."
 
 
-def _strongest(parts: pd.DataFrame, mode: str) -> str:
-    names = [
-        f"{row['component']} {estimate(row[mode], row[f'{mode}_lo'], row[f'{mode}_hi'])}"
-        for _, row in parts.head(STRONGEST).iterrows()
+def _additive(line) -> str:
+    size = estimate(line.spearman, line.lo, line.hi)
+    sums = f"the shares sum to {number(line.completeness)} of the full effect"
+    if line.lo > 0:
+        return f"Additive shares rank the parts as dropping them does: Spearman {size}; {sums}."
+    return f"That additive shares rank the parts as dropping them does cannot be shown: Spearman {size}; {sums}."
+
+
+def _strongest(parts: pd.DataFrame, mask: pd.Series, name: str) -> str:
+    """How many of ``parts`` are in ``mask``, and the largest of them with their intervals."""
+    lines = parts[mask]
+    order = lines[name].abs().sort_values(ascending=False, kind="stable").index
+    named = [
+        f"{row['component']} {estimate(row[name], row[f'{name}_lo'], row[f'{name}_hi'], sign=True)}"
+        for _, row in lines.loc[order[:STRONGEST]].iterrows()
     ]
-    more = len(parts) - len(names)
-    return ", ".join(names) + (f" and {more} more" if more else "")
+    more = len(lines) - len(named)
+    return f"{len(lines)} of {len(parts)}, {', '.join(named)}" + (f" and {more} more" if more else "")

@@ -18,7 +18,7 @@ from dwatlas.errors import UserError
 
 GROUP = ["model", "behaviour", "adapter", "eval"]
 LINE = ["lens", "component", "mode", "control", "stands_for", "draw"]
-SIZES = ["energy_frac", "rank", "params_frac"]
+SIZES = ["energy_frac", "rank", "rank_frac", "nuclear_frac", "params_frac"]
 
 _CELL = [*LINE, "seed", "alpha"]
 _ROW = ["item", "row"]

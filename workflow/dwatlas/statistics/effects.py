@@ -7,6 +7,7 @@ The effect of an edit is ``antisymmetric``, E = ½[h(+1) − h(−1)], or ``one_
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -29,17 +30,18 @@ class Effects:
     lines: pd.DataFrame
     values: dict[str, Float[np.ndarray, "lines items"]]
 
+    @cached_property
     def parts(self) -> dict[Part, Int[np.ndarray, " seeds"]]:
         """Lines of each part, seeds ascending: all seeds that the part was scored for."""
         trained = self.lines[self.lines["control"] == ""]
         return {Part(*key): lines.to_numpy() for key, lines in trained.groupby([*Part._fields]).groups.items()}
 
-    def same_seeds(self, part: Part, lines: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
-        """For each of ``lines``, the line of ``part`` that has the same seed."""
-        seeds = self.lines["seed"].to_numpy()
-        own = self.parts()[part]
-        return own[np.searchsorted(seeds[own], seeds[lines])]
+    @cached_property
+    def seeds(self) -> Int[np.ndarray, " lines"]:
+        """The seed of each line."""
+        return self.lines["seed"].to_numpy()
 
+    @cached_property
     def stand_ins(self) -> dict[tuple[Part, str], Int[np.ndarray, " draws"]]:
         """Lines of each part's random stand-ins, every draw of every seed, for each kind of control."""
         random = self.lines[self.lines["control"] != ""]
@@ -48,6 +50,23 @@ class Effects:
             part = FULL if lens == FULL.lens else Part(lens, component, mode)
             found[part, control] = lines.to_numpy()
         return found
+
+    def same_seeds(self, part: Part, lines: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
+        """For each of ``lines``, the line of ``part`` that has the same seed."""
+        own = self.parts[part]
+        return own[np.searchsorted(self.seeds[own], self.seeds[lines])]
+
+    def over_draws(
+        self, kind: str, draws: Int[np.ndarray, " draws"]
+    ) -> tuple[Int[np.ndarray, " seeds"], Float[np.ndarray, "seeds items"]]:
+        """Effects in nats averaged over the draws of each seed, and a line of each seed, seeds ascending.
+
+        A mean of K draws differs from the stand-in's expectation by a Monte-Carlo error, independent between seeds. It
+        is part of the spread over seeds that intervals and tests are made from: fewer draws widen them.
+        """
+        draws = draws[np.argsort(self.seeds[draws], kind="stable")]
+        _, starts, counts = np.unique(self.seeds[draws], return_index=True, return_counts=True)
+        return draws[starts], np.add.reduceat(self.values[kind][draws], starts, axis=0) / counts[:, None]
 
 
 def item_scores(array: ScoreArray) -> Float[np.ndarray, "cells items"]:

@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 Verdict = Literal["identified", "weak", "not_identified"]
 Array = Float[np.ndarray, "seeds items"]
@@ -71,15 +71,16 @@ def crossed_covariance(x: Array, y: Array) -> Covariance:
 
     An item variance estimated below zero counts as zero, which leaves MS_s/(S·I) on S − 1 df.
     """
-    seeds, items = x.shape
-    if min(seeds, items) < 2:
+    seeds, number = x.shape
+    if min(seeds, number) < 2:
         return Covariance(np.nan, np.nan)
     between_seeds, between_items, residual = mean_products(x, y)
-    if not (_has_item_variance(x) and _has_item_variance(y)):
-        return Covariance(between_seeds / (seeds * items), seeds - 1)
+    own = [(between_items, residual)] if x is y else [mean_products(one, one)[1:] for one in (x, y)]
+    if not all(items > rest for items, rest in own):
+        return Covariance(between_seeds / (seeds * number), seeds - 1)
     products = np.array([between_seeds, between_items, -residual])
-    dfs = np.array([seeds - 1, items - 1, (seeds - 1) * (items - 1)])
-    return Covariance(products.sum() / (seeds * items), products.sum() ** 2 / np.sum(products**2 / dfs))
+    dfs = np.array([seeds - 1, number - 1, (seeds - 1) * (number - 1)])
+    return Covariance(products.sum() / (seeds * number), products.sum() ** 2 / np.sum(products**2 / dfs))
 
 
 ESTIMANDS: dict[str, Estimand] = {"fixed_rows": seed_covariance, "new_items": crossed_covariance}
@@ -145,14 +146,9 @@ def effect_interval(values: Array, covariance: Estimand) -> tuple[float, float, 
 
 
 def _t2(df: float) -> float:
-    return float(student.ppf((1 + CONFIDENCE) / 2, df)) ** 2
+    return float(stdtrit(df, (1 + CONFIDENCE) / 2)) ** 2
 
 
 def _deviations(x: Array) -> tuple[np.ndarray, np.ndarray, Array]:
     seed, item = x.mean(axis=1) - x.mean(), x.mean(axis=0) - x.mean()
     return seed, item, x - x.mean() - seed[:, None] - item
-
-
-def _has_item_variance(x: Array) -> bool:
-    _, between_items, residual = mean_products(x, x)
-    return between_items > residual

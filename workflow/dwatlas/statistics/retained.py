@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL, GROUP, SIZES, ZERO, Absent, Part, score_arrays
+from dwatlas.statistics.contrasts import contrast_records
 from dwatlas.statistics.controls import control_records
 from dwatlas.statistics.doses import dose_records
 from dwatlas.statistics.effects import Effects, measure_effects
@@ -20,6 +21,9 @@ from dwatlas.statistics.testing import benjamini_hochberg, p_value
 FAMILY = [*GROUP, "lens", "mode", "effect", "estimand"]
 
 _EFFECT = [*GROUP, *Part._fields, "effect"]
+_CONTRAST_FAMILY = [*GROUP, "lens", "contrast", "control", "effect", "estimand"]
+_CONTRAST = [*GROUP, "lens", "component", "contrast", "control", "effect", "estimand"]
+_FRACTIONS = ["energy_frac", "rank_frac", "params_frac"]
 
 
 @dataclass(frozen=True)
@@ -27,22 +31,33 @@ class Tables:
     """Frames with exactly the columns and types of ``schemas``, sorted by their key columns."""
 
     retained: pd.DataFrame
+    contrasts: pd.DataFrame
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
 
 
-def summarise(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Tables:
+def summarise(
+    scores: pd.DataFrame,
+    absent: Collection[Absent] = (),
+    shares: pd.DataFrame | None = None,
+    nulls: Mapping[str, str] | None = None,
+) -> Tables:
     """The tables of a study from its score rows (``SCORE_SCHEMA``): any models, behaviours and adapters, all seeds.
 
     A part of an ``absent`` lens is compared with the full dW of the seeds that it has; ``n_seeds`` says how many.
+    ``shares`` are the additive shares (``SHARES_SCHEMA``), where there are any; ``nulls`` is lens → kind of its
+    structural control.
 
     R = N̄/D̄ is a ratio of means over seeds and items; p asks whether the part contributes (N̄ ≠ 0 where it is kept,
     N̄ ≠ D̄ where it is dropped), q adjusts it within (model, behaviour, adapter, eval, lens, mode, effect, estimand).
+    The contrasts (``statistics.contrasts``) have families of their own: all components of one contrast and control.
 
     Raises ``UserError`` naming the cell where scores are missing, doubled or not finite.
     """
-    retained, seeds, controls, doses = [], [], [], []
+    nulls = {FULL.lens: "norm", **(nulls or {})}
+    additive = {} if shares is None else dict(list(shares.groupby(GROUP)))
+    retained, contrasts, seeds, controls, doses = [], [], [], [], []
     for array in score_arrays(scores, absent):
         group = dict(zip(GROUP, array.group, strict=True))
         doses += [group | record for record in dose_records(array)]
@@ -52,36 +67,52 @@ def summarise(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Tables:
         for kind in effects.values:
             stand_ins = list(control_records(effects, kind))
             controls += [group | record for record in stand_ins]
-            seeds += [group | record for record in _seed_records(effects, kind)]
-            retained += [group | record for record in _retained_records(effects, kind, stand_ins)]
-    table = frame_of(retained, schemas.RETAINED_SCHEMA, [*_EFFECT, "estimand"])
-    table["q"] = table.groupby(FAMILY)["p"].transform(benjamini_hochberg)
+            seeds += [group | record for record in _seed_records(effects, kind, nulls)]
+            retained += [group | record for record in _retained_records(effects, kind, stand_ins, nulls)]
+            found = contrast_records(effects, kind, nulls, additive.get(array.group))
+            contrasts += [group | record for record in found]
     return Tables(
-        retained=table,
+        retained=_adjusted(frame_of(retained, schemas.RETAINED_SCHEMA, [*_EFFECT, "estimand"]), FAMILY),
+        contrasts=_adjusted(frame_of(contrasts, schemas.CONTRASTS_SCHEMA, _CONTRAST), _CONTRAST_FAMILY),
         seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, [*_EFFECT, "seed"]),
         controls=frame_of(controls, schemas.CONTROLS_SCHEMA, [*_EFFECT, "control"]),
         doses=frame_of(doses, schemas.DOSES_SCHEMA, [*GROUP, "control", "draw", "seed", "alpha", "metric"]),
     )
 
 
-def _seed_records(effects: Effects, kind: str) -> Iterator[dict]:
-    nats = effects.values[kind].mean(axis=1)
-    for part, places in effects.parts().items():
+def _adjusted(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
+    return table.assign(q=table.groupby(family)["p"].transform(benjamini_hochberg).astype(float))
+
+
+def _seed_records(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iterator[dict]:
+    nats, sizes = effects.values[kind].mean(axis=1), effects.lines[_FRACTIONS].to_numpy()
+    for part, places in effects.parts.items():
+        null = dict.fromkeys(effects.seeds[places], np.nan)
+        if (draws := effects.stand_ins.get((part, nulls.get(part.lens)))) is not None:
+            lines, means = effects.over_draws(kind, draws)
+            null |= dict(zip(effects.seeds[lines], means.mean(axis=1), strict=True))
         for place, full in zip(places, effects.same_seeds(FULL, places), strict=True):
-            line = effects.lines.loc[place, ["seed", "energy_frac"]]
-            numbers = {"effect_nats": nats[place], "full_effect_nats": nats[full]}
-            yield {**part._asdict(), "effect": kind, **line, **numbers}
+            seed = effects.seeds[place]
+            numbers = {"effect_nats": nats[place], "full_effect_nats": nats[full], "null_nats": null[seed]}
+            fractions = dict(zip(_FRACTIONS, sizes[place], strict=True))
+            yield {**part._asdict(), "effect": kind, "seed": seed, **numbers, **fractions}
 
 
-def _retained_records(effects: Effects, kind: str, stand_ins: list[dict]) -> Iterator[dict]:
-    for part, places in effects.parts().items():
+def _retained_records(effects: Effects, kind: str, stand_ins: list[dict], nulls: Mapping[str, str]) -> Iterator[dict]:
+    sizes = effects.lines[SIZES].to_numpy()
+    structural = {
+        Part(record["lens"], record["component"], record["mode"]): record
+        for record in stand_ins
+        if nulls.get(record["lens"]) == record["control"]
+    }
+    for part, places in effects.parts.items():
         N, D = effects.values[kind][places], effects.values[kind][effects.same_seeds(FULL, places)]
         shape = {"n_seeds": N.shape[0], "n_items": N.shape[1], "full_effect_nats": D.mean()}
-        sizes = effects.lines.loc[places, SIZES].mean()
+        means = dict(zip(SIZES, sizes[places].mean(axis=0), strict=True))
         for estimand in ESTIMANDS:
             estimates = _estimates(part, N, D, estimand)
-            control = _control_columns(part, stand_ins, estimates["verdict"])
-            yield {**part._asdict(), "effect": kind, "estimand": estimand, **shape, **estimates, **control, **sizes}
+            control = _control_columns(structural.get(part), estimates["verdict"])
+            yield {**part._asdict(), "effect": kind, "estimand": estimand, **shape, **estimates, **control, **means}
 
 
 def _estimates(part: Part, N: Array, D: Array, estimand: str) -> dict:
@@ -102,16 +133,14 @@ def _estimates(part: Part, N: Array, D: Array, estimand: str) -> dict:
     }
 
 
-def _control_columns(part: Part, stand_ins: list[dict], verdict: str) -> dict:
-    """The part's structural control (in units of R), else its norm control, else nulls."""
-    own = [record for record in stand_ins if (record["lens"], record["component"], record["mode"]) == part]
-    if not own:
+def _control_columns(record: dict | None, verdict: str) -> dict:
+    """The part's structural control (``record``) in units of R; nulls where it has none."""
+    if record is None:
         return {"control": "", "control_mean": np.nan, "control_sd": np.nan, "control_percentile": np.nan}
-    chosen = min(own, key=lambda record: (record["control"] == "norm", record["control"]))
-    unit = np.nan if verdict == "not_identified" else chosen["full_effect_nats"]
+    unit = np.nan if verdict == "not_identified" else record["full_effect_nats"]
     return {
-        "control": chosen["control"],
-        "control_mean": chosen["mean_nats"] / unit,
-        "control_sd": chosen["sd_nats"] / abs(unit),
-        "control_percentile": chosen["percentile"],
+        "control": record["control"],
+        "control_mean": record["mean_nats"] / unit,
+        "control_sd": record["sd_nats"] / abs(unit),
+        "control_percentile": record["percentile"],
     }

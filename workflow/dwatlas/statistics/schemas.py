@@ -7,10 +7,11 @@ means over seeds and null where the full effect is not identified.
 
 import pyarrow as pa
 
-_KEY = [
-    (name, pa.string()) for name in ("model", "behaviour", "adapter", "eval", "lens", "component", "mode", "effect")
-]
-_SIZE = [("energy_frac", pa.float64()), ("rank", pa.float64()), ("params_frac", pa.float64())]
+from dwatlas.delta.table import OVERLAP_SCHEMA
+
+_GROUP = [(name, pa.string()) for name in ("model", "behaviour", "adapter", "eval")]
+_KEY = [*_GROUP, *((name, pa.string()) for name in ("lens", "component", "mode", "effect"))]
+_FRACTIONS = [(name, pa.float64()) for name in ("energy_frac", "rank_frac", "params_frac")]
 
 RETAINED_SCHEMA = pa.schema(
     [
@@ -33,9 +34,37 @@ RETAINED_SCHEMA = pa.schema(
         ("control_mean", pa.float64()),
         ("control_sd", pa.float64()),
         ("control_percentile", pa.float64()),
-        *_SIZE,
+        ("rank", pa.float64()),
+        ("nuclear_frac", pa.float64()),
+        *_FRACTIONS,
     ]
 )
+
+CONTRASTS_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("lens", pa.string()),
+        ("component", pa.string()),
+        ("contrast", pa.string()),
+        ("control", pa.string()),
+        ("structural", pa.bool_()),
+        ("effect", pa.string()),
+        ("estimand", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_items", pa.int32()),
+        ("nats", pa.float64()),
+        ("ratio", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("g", pa.float64()),
+        ("verdict", pa.string()),
+        ("p", pa.float64()),
+        ("q", pa.float64()),
+    ]
+)
+"""``contrast`` is one of ``statistics.contrasts.CONTRASTS``, ``control`` the stand-in that it is against, if any, and
+``structural`` whether that is the lens's structural null. ``nats`` is the contrast's mean, ``ratio`` (with ``lo`` and
+``hi``) that over the full effect. For the areas ``component`` is the family's stem."""
 
 SEEDS_SCHEMA = pa.schema(
     [
@@ -43,9 +72,11 @@ SEEDS_SCHEMA = pa.schema(
         ("seed", pa.int32()),
         ("effect_nats", pa.float64()),
         ("full_effect_nats", pa.float64()),
-        ("energy_frac", pa.float64()),
+        ("null_nats", pa.float64()),
+        *_FRACTIONS,
     ]
 )
+"""``null_nats`` is the mean effect of the seed's draws of the part's structural stand-in, null where it has none."""
 
 MISSING_SCHEMA = pa.schema(
     [
@@ -69,17 +100,16 @@ CONTROLS_SCHEMA = pa.schema(
         ("q05_nats", pa.float64()),
         ("q95_nats", pa.float64()),
         ("full_effect_nats", pa.float64()),
+        ("z", pa.float64()),
         ("percentile", pa.float64()),
-        ("energy_frac", pa.float64()),
+        ("randomisation_p", pa.float64()),
+        *_FRACTIONS,
     ]
 )
 
 DOSES_SCHEMA = pa.schema(
     [
-        ("model", pa.string()),
-        ("behaviour", pa.string()),
-        ("adapter", pa.string()),
-        ("eval", pa.string()),
+        *_GROUP,
         ("control", pa.string()),
         ("draw", pa.int32()),
         ("seed", pa.int32()),
@@ -159,3 +189,49 @@ NOISE_SCHEMA = pa.schema(
 )
 """The full effect in nats (lens ``anchors``), and the retained profile of each lens and mode. ``left_out`` names the
 adapters that are not compared, ``why`` says why a line is not identified."""
+
+ADDITIVITY_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("lens", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_components", pa.int32()),
+        ("spearman", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("completeness", pa.float64()),
+    ]
+)
+"""``spearman`` is the mean over seeds of the rank correlation between the components' additive shares and what is lost
+without them; ``completeness`` is the additive share of the whole dW over its effect, 1 where nothing is lost."""
+
+AGREEMENT_SCHEMA = pa.schema(
+    [
+        *_CELL,
+        ("eval", pa.string()),
+        ("lens", pa.string()),
+        ("mode", pa.string()),
+        ("adapter", pa.string()),
+        ("seed", pa.int32()),
+        ("other_adapter", pa.string()),
+        ("other_seed", pa.int32()),
+        ("spearman", pa.float64()),
+    ]
+)
+"""Rank correlation of the profiles of two (adapter, seed) units, each pair once, over the components that both have."""
+
+SCHEMAS = {
+    "retained": RETAINED_SCHEMA,
+    "contrasts": CONTRASTS_SCHEMA,
+    "seeds": SEEDS_SCHEMA,
+    "controls": CONTROLS_SCHEMA,
+    "doses": DOSES_SCHEMA,
+    "missing": MISSING_SCHEMA,
+    "adapters": ADAPTERS_SCHEMA,
+    "ranking": RANKING_SCHEMA,
+    "noise": NOISE_SCHEMA,
+    "additivity": ADDITIVITY_SCHEMA,
+    "agreement": AGREEMENT_SCHEMA,
+    "overlap": OVERLAP_SCHEMA,
+}
+"""Columns of each table of ``paths.STUDY_TABLES``."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dwatlas.tables.order import natural
+from dwatlas.tables.order import in_order, natural
 from dwatlas.tables.study import StudyTables, components, pick
 
 HEADLINE_LENS = "modules"
@@ -71,17 +71,10 @@ def ranking(tables: StudyTables) -> pd.DataFrame:
     """One line per (model, behaviour, eval) and pair of adapters: the stronger is ``adapter``, the other ``rival``."""
     lines = tables.ranking
     ahead = (lines["difference"] > 0) | ((lines["difference"] == 0) & (lines["adapter"] < lines["rival"]))
-    return _in_order(lines[ahead], [*_GROUP, "eval", "adapter", "rival"])
+    return in_order(lines[ahead], [*_GROUP, "eval", "adapter", "rival"])
 
 
 def noise(tables: StudyTables) -> pd.DataFrame:
     """Is the difference between adapters more than seed noise? Per eval the full effect, then each lens and mode."""
     lines = tables.noise.assign(_profile=np.where(tables.noise["lens"] == "anchors", "", tables.noise["lens"]))
-    return _in_order(lines, [*_GROUP, "eval", "_profile", "mode"]).drop(columns="_profile")
-
-
-def _in_order(frame: pd.DataFrame, names: list[str]) -> pd.DataFrame:
-    ranks = pd.DataFrame(
-        {name: frame[name].map({value: rank for rank, value in enumerate(natural(frame[name]))}) for name in names}
-    )
-    return frame.loc[ranks.sort_values(names, kind="stable").index].reset_index(drop=True)
+    return in_order(lines, [*_GROUP, "eval", "_profile", "mode"]).drop(columns="_profile")

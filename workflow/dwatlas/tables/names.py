@@ -1,4 +1,15 @@
 """Names of the study's tables; light, because the Snakefile reads them."""
 
-TABLES = ("summary", "retained", "capability", "adapters", "ranking", "noise", "missing")
+TABLES = (
+    "summary",
+    "retained",
+    "components",
+    "curves",
+    "additivity",
+    "capability",
+    "adapters",
+    "ranking",
+    "noise",
+    "missing",
+)
 FORMATS = ("csv", "md", "tex")

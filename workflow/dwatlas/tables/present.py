@@ -58,6 +58,8 @@ def _summary(frame: pd.DataFrame) -> pd.DataFrame:
             "g": number(row.g),
             "Verdict": VERDICTS[row.verdict],
             "Norm percentile": number(row.norm_percentile, 0),
+            "z (norm)": number(row.norm_z, 1),
+            "p (norm)": probability(row.norm_p),
             "E(α = −1)": number(row.shift_neg, sign=True),
             "E(α = +1)": number(row.shift_pos, sign=True),
             "Q": number(row.even, sign=True),
@@ -66,12 +68,14 @@ def _summary(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _retained(frame: pd.DataFrame) -> pd.DataFrame:
-    def ratio(row, mode: str) -> str:
-        if row.verdict == NOT_IDENTIFIED:
-            return VERDICTS[NOT_IDENTIFIED]
-        return estimate(*(getattr(row, mode + end) for end in ("", "_lo", "_hi")))
+def _ratio(row, name: str, sign: bool = False) -> str:
+    """The ratio ``name`` of one line with its interval, or that it is not identified."""
+    if row.verdict == NOT_IDENTIFIED:
+        return VERDICTS[NOT_IDENTIFIED]
+    return estimate(*(getattr(row, name + end) for end in ("", "_lo", "_hi")), sign=sign)
 
+
+def _retained(frame: pd.DataFrame) -> pd.DataFrame:
     return _rows(
         frame,
         lambda row: {
@@ -80,14 +84,62 @@ def _retained(frame: pd.DataFrame) -> pd.DataFrame:
             "Seeds": str(row.n_seeds),
             "Energy": number(row.energy_frac),
             "Rank": number(row.rank, 0),
-            "R_drop": ratio(row, "drop"),
-            "R_keep": ratio(row, "keep"),
+            "R_drop": _ratio(row, "drop"),
+            "R_keep": _ratio(row, "keep"),
             "Verdict": VERDICTS[row.verdict],
             "Control": row.control or ABSENT,
             "Percentile (drop)": number(row.drop_percentile, 0),
             "Percentile (keep)": number(row.keep_percentile, 0),
             "q (drop)": probability(row.drop_q),
             "q (keep)": probability(row.keep_q),
+        },
+    )
+
+
+def _components(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Lens": row.lens,
+            "Component": row.component,
+            "Seeds": str(row.n_seeds),
+            "Null": row.control or ABSENT,
+            "Keep excess": _ratio(row, "keep_excess", sign=True),
+            "q (keep)": probability(row.keep_excess_q),
+            "Drop excess": _ratio(row, "drop_excess", sign=True),
+            "q (drop)": probability(row.drop_excess_q),
+            "Interaction": _ratio(row, "interaction", sign=True),
+            "Additive share": _ratio(row, "share", sign=True),
+            "Potency": _ratio(row, "potency"),
+        },
+    )
+
+
+def _curves(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Lens": row.lens,
+            "Family": row.family,
+            "Seeds": str(row.n_seeds),
+            "Null": row.control,
+            "AUC excess (keep)": _ratio(row, "auc_keep", sign=True),
+            "q (keep)": probability(row.auc_keep_q),
+            "AUC excess (drop)": _ratio(row, "auc_drop", sign=True),
+            "q (drop)": probability(row.auc_drop_q),
+        },
+    )
+
+
+def _additivity(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Lens": row.lens,
+            "Seeds": str(row.n_seeds),
+            "Components": str(row.n_components),
+            "Spearman (share, 1 − R_drop)": estimate(row.spearman, row.lo, row.hi),
+            "Sum of shares / effect": number(row.completeness, 3),
         },
     )
 
@@ -195,14 +247,16 @@ def _missing(frame: pd.DataFrame) -> pd.DataFrame:
 def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
     """One line of text per line of ``frame``: what it is about, and the columns that ``text_of`` gives."""
     about = {"Model": "model", "Behaviour": "behaviour", "Adapter": "adapter", "Eval": "eval"}
-    return pd.DataFrame(
-        [{head: getattr(row, name) for head, name in about.items()} | text_of(row) for row in frame.itertuples()]
-    )
+    lines = [{head: getattr(row, name) for head, name in about.items()} | text_of(row) for row in frame.itertuples()]
+    return pd.DataFrame(lines, columns=None if lines else list(about))
 
 
 _PRESENTERS = {
     "summary": _summary,
     "retained": _retained,
+    "components": _components,
+    "curves": _curves,
+    "additivity": _additivity,
     "capability": _capability,
     "adapters": _adapters,
     "ranking": _ranking,

@@ -17,9 +17,11 @@ PART = [*CELL, "lens", "component"]
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The frames of ``statistics.schemas``; the last three are empty where a study has one adapter."""
+    """The frames of ``statistics.schemas``; ``adapters``, ``ranking`` and ``noise`` are empty where a study has one
+    adapter, ``additivity`` where there are no additive shares, ``overlap`` where it has one run."""
 
     retained: pd.DataFrame
+    contrasts: pd.DataFrame
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
@@ -27,6 +29,9 @@ class StudyTables:
     adapters: pd.DataFrame
     ranking: pd.DataFrame
     noise: pd.DataFrame
+    additivity: pd.DataFrame
+    agreement: pd.DataFrame
+    overlap: pd.DataFrame
 
 
 def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
@@ -46,3 +51,9 @@ def components(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFra
     """The keep and drop lines of every component (primary effect)."""
     lines = pick(retained, effect=PRIMARY_EFFECT, estimand=estimand)
     return lines[lines["mode"].isin(["keep", "drop"])]
+
+
+def contrasts(tables: StudyTables, contrast: str) -> pd.DataFrame:
+    """One contrast of every component (primary effect, new seeds), an excess or area against its structural null."""
+    lines = pick(tables.contrasts, contrast=contrast, effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY)
+    return lines[lines["structural"] | (lines["control"] == "")]

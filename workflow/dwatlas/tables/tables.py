@@ -5,8 +5,9 @@ from __future__ import annotations
 import pandas as pd
 
 from dwatlas.tables.comparison import adapters, noise, ranking
+from dwatlas.tables.excess import additivity, curves, excess
 from dwatlas.tables.intervals import mean_intervals
-from dwatlas.tables.order import natural
+from dwatlas.tables.order import in_order
 from dwatlas.tables.study import (
     CELL,
     PART,
@@ -27,6 +28,9 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
     return {
         "summary": summary(tables),
         "retained": retained(tables),
+        "components": excess(tables),
+        "curves": curves(tables),
+        "additivity": additivity(tables),
         "capability": capability(tables),
         "adapters": adapters(tables),
         "ranking": ranking(tables),
@@ -57,9 +61,11 @@ def summary(tables: StudyTables) -> pd.DataFrame:
             "verdict": fixed["verdict"],
             "new_items_verdict": new["verdict"],
             "norm_percentile": norm["percentile"],
+            "norm_z": norm["z"],
+            "norm_p": norm["randomisation_p"],
         }
     )
-    return _sorted(lines.join(_at_unit_dose(tables.doses)).reset_index())
+    return in_order(lines.join(_at_unit_dose(tables.doses)).reset_index(), CELL)
 
 
 def _at_unit_dose(doses: pd.DataFrame) -> pd.DataFrame:
@@ -92,7 +98,7 @@ def retained(tables: StudyTables) -> pd.DataFrame:
         shared = shared.join(lines[list(_BY_MODE)].rename(columns={old: mode + end for old, end in _BY_MODE.items()}))
         items = pick(new, mode=mode).set_index(PART)[["lo", "hi"]]
         shared = shared.join(items.rename(columns={"lo": f"{mode}_new_items_lo", "hi": f"{mode}_new_items_hi"}))
-    return _sorted(shared.reset_index())
+    return in_order(shared.reset_index(), PART)
 
 
 def capability(tables: StudyTables) -> pd.DataFrame:
@@ -107,15 +113,4 @@ def capability(tables: StudyTables) -> pd.DataFrame:
     for metric in ("accuracy", "nll"):
         found = pick(spread, metric=metric).set_index(keys)[["mean", "lo", "hi"]]
         lines = lines.join(found.rename(columns={"mean": metric, "lo": f"{metric}_lo", "hi": f"{metric}_hi"}))
-    return _sorted(lines.reset_index())
-
-
-def _sorted(frame: pd.DataFrame) -> pd.DataFrame:
-    names = [column for column in (*PART, "alpha") if column in frame]
-    ranks = {
-        column: frame[column].map({name: rank for rank, name in enumerate(natural(frame[column]))})
-        for column in names
-        if column != "alpha"
-    }
-    keys = pd.DataFrame({**ranks, **({"alpha": frame["alpha"]} if "alpha" in names else {})}, index=frame.index)
-    return frame.loc[keys.sort_values(names, kind="stable").index].reset_index(drop=True)
+    return in_order(lines.reset_index(), keys)

@@ -1,0 +1,43 @@
+"""What parts do beyond their nulls, as tables: ``components``, ``curves`` and ``additivity``."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+from dwatlas.tables.order import in_order
+from dwatlas.tables.study import PART, PRIMARY_EFFECT, SEEDS_ONLY, StudyTables, contrasts, pick
+
+BY_COMPONENT = ("keep_excess", "drop_excess", "interaction", "share")
+BY_FAMILY = ("auc_keep", "auc_drop")
+_LENS = PART[:-1]
+
+
+def excess(tables: StudyTables) -> pd.DataFrame:
+    """One line per component: excess of what it carries alone and of what is lost without it over its structural null,
+    interaction, additive share and potency (alone, at the norm of dW), all over the full effect, with intervals and q.
+    """
+    frame = _wide(tables, BY_COMPONENT)
+    potent = pick(tables.retained, mode="potency", effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY).set_index(PART)
+    columns = {"retained": "potency", "lo": "potency_lo", "hi": "potency_hi", "q": "potency_q"}
+    return in_order(frame.join(potent[list(columns)].rename(columns=columns)).reset_index(), PART)
+
+
+def curves(tables: StudyTables) -> pd.DataFrame:
+    """One line per nested family of components (such as ``top``): the area between its curves and its null's."""
+    return in_order(_wide(tables, BY_FAMILY).reset_index().rename(columns={"component": "family"}), [*_LENS, "family"])
+
+
+def additivity(tables: StudyTables) -> pd.DataFrame:
+    """One line per lens: do additive shares rank components as ablations do, and do they sum to the full effect?"""
+    return in_order(tables.additivity, _LENS)
+
+
+def _wide(tables: StudyTables, wanted: tuple[str, ...]) -> pd.DataFrame:
+    """Contrasts side by side, with PART as index; ``control`` is that of the excess, empty where there is none."""
+    found = {name: contrasts(tables, name).set_index(PART) for name in wanted}
+    about = pd.concat([lines[["n_seeds", "verdict", "g", "control"]] for lines in found.values()])
+    about = about[~about.index.duplicated()]
+    for name, lines in found.items():
+        columns = {"ratio": name, "lo": f"{name}_lo", "hi": f"{name}_hi", "q": f"{name}_q"}
+        about = about.join(lines[list(columns)].rename(columns=columns))
+    return about
