@@ -37,7 +37,7 @@ from dwatlas.scoring.scorer import Prepared, Scorer
 from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng, torch_generator
 
-LENSES: tuple[Lens, ...] = (Layers(), Modules(), OwnSvd())
+LENSES: tuple[Lens, ...] = (Layers(), Modules(), OwnSvd(energies=(50, 90, 99), quartiles=False))
 ADAPTER = Lora(r=8, layers=(0.25, 0.75))
 ALPHAS = (-1.0, 1.0)
 REFERENCE_ALPHAS = (-1.0, 0.0, 1.0)

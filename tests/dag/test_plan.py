@@ -18,6 +18,7 @@ DEFAULT = {
     "delta": 10,
     "anchors": 10,
     "ablate": 30,
+    "shares": 30,
     "gather": 2,
     "retained": 1,
     "tables": 1,
@@ -27,7 +28,7 @@ DEFAULT = {
 }
 """Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
 lenses, 2 for each lens, the dose–response, the comparison and ranking of adapters, and their profiles for each lens."""
-PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "gather", "figures"}
+PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "shares", "gather", "figures"}
 RULES = {
     name: body
     for file in sorted((ROOT / "workflow/rules").glob("*.smk"))
@@ -49,10 +50,10 @@ def test_three_models_plan_three_times_what_depends_on_the_model(project):
     assert job_counts(printed) == {name: 3 * n if name in PER_MODEL else n for name, n in DEFAULT.items()}
 
 
-def test_components_per_job_splits_a_lens_and_nothing_else(project):
-    """In jobs of at most 4: layers has 7 components, modules 11, own_svd 5 at rank 2 and 9 at rank 16."""
+def test_components_per_job_splits_ablations_and_nothing_else(project):
+    """In jobs of at most 4: layers has 7 components, modules 11, own_svd 10 at rank 2 and 19 at rank 16."""
     printed = snakemake(project, "-n", "-q", "rules", "--config", "components_per_job=4")
-    shards = {"lora-r1": 2 + 3 + 2, "lora-r8": 2 + 3 + 3}
+    shards = {"lora-r1": 2 + 3 + 3, "lora-r8": 2 + 3 + 5}
     assert job_counts(printed) == DEFAULT | {"ablate": 5 * sum(shards.values())}
 
 
@@ -125,4 +126,4 @@ def test_every_rule_states_all_that_a_cluster_and_a_cache_need(rule):
 
 
 def test_every_planned_rule_is_among_those_checked():
-    assert set(DEFAULT) - {"study"} == set(RULES) - {"fetch", "local"}
+    assert set(DEFAULT) - {"study"} == set(RULES) - {"fetch", "local", "persona_activations", "steered_activations"}

@@ -19,7 +19,7 @@ from dwatlas.jobs.base import run
 from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash
-from dwatlas.scoring.rows import SCORE_SCHEMA
+from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
 
 PAIR = {"model": "tiny-small", "behaviour": "agreement", "adapter": "lora-small", "seed": "0"}
 LENS = PAIR | {"lens": "layers", "shard": ""}
@@ -59,7 +59,9 @@ def ablate(fault, plan):
 def gather(fault, plan):
     """Gather the finished study's scores again."""
     wildcards = {"study": "small"} | PAIR
-    return fault(plan, "gather", wildcards, outputs=[f"scores={paths.SCORES.format(**wildcards)}"])
+    patterns = {"scores": paths.SCORES, "shares": paths.STUDY_SHARES}
+    outputs = [f"{name}={pattern.format(**wildcards)}" for name, pattern in patterns.items()]
+    return fault(plan, "gather", wildcards, outputs=outputs)
 
 
 def base_scores(fault, plan, model="tiny-small", name="claims"):
@@ -124,6 +126,13 @@ def test_scores_that_lack_a_row_in_one_cell_are_not_gathered(fault, plan):
     scores, provenance = read_table(path, SCORE_SCHEMA), read_provenance(path)
     write_table(path, scores.drop(scores.index[scores["eval"] == "claims"][0]), SCORE_SCHEMA, provenance)
     assert f"{path}: a cell of eval claims lacks rows" in gather(fault, plan())
+
+
+def test_shares_that_lack_a_component_are_not_gathered(fault, plan):
+    path = Path(paths.SHARES.format(**LENS))
+    shares, provenance = read_table(path, SHARES_SCHEMA), read_provenance(path)
+    write_table(path, shares[shares["component"] != "layer-1"], SHARES_SCHEMA, provenance)
+    assert f"{path}: the share of layer-1 in eval claims is missing; delete it and run again" in gather(fault, plan())
 
 
 def test_a_tokenizer_without_chat_template_is_named(fault, plan, copied, monkeypatch):

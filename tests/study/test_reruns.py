@@ -48,15 +48,16 @@ FIGURES = {"figures": 13} | REPORT
 TABLES = {"tables": 1} | FIGURES
 STATISTICS = {"retained": 1} | TABLES
 AGGREGATES = {"gather": 1} | STATISTICS
-LENSES = {"ablate": 4} | AGGREGATES
-LENS = LENSES | {"ablate": 2}
+ABLATIONS = {"ablate": 4} | AGGREGATES
+LENSES = {"shares": 4} | ABLATIONS
+LENS = LENSES | {"ablate": 2, "shares": 2}
 SCORES = {"anchors": 2} | LENSES
 DELTA = {"delta": 2} | SCORES
 TRAINING = {"train": 2} | DELTA
 PAIRS = {"pairs": 2} | TRAINING
 MODEL = {"pretrain": 1, "base_scores": 2} | PAIRS
 """Rule → jobs from a stage on: of 1 model, 1 behaviour, 1 adapter, 2 seeds, 2 lenses, 2 evals (1 capability)."""
-SEED = {"pairs": 1, "train": 1, "delta": 1, "anchors": 1, "ablate": 2}
+SEED = {"pairs": 1, "train": 1, "delta": 1, "anchors": 1, "ablate": 2, "shares": 2}
 EVAL = {"evals": 1, "base_scores": 1}
 
 CONFIG = {
@@ -79,8 +80,9 @@ CONFIG = {
     "change a model's pretraining": (own("models", "tiny-small", pretraining={"steps": 61}), MODEL),
     "add a component": (shared("lenses", "own_svd", top=[1, 2, 3]), LENS),
     "remove a component": (shared("lenses", "layers", components=["layer-0", "layer-1", "band-1-of-3"]), LENS),
-    "split lenses into jobs of two components": (study(components_per_job=2), LENSES | {"ablate": 2 * (2 + 3)}),
-    "change the draws of controls": (study(control_draws=11), SCORES),
+    "split lenses into jobs of two components": (study(components_per_job=2), ABLATIONS | {"ablate": 2 * (2 + 8)}),
+    "change the draws of controls": (study(control_draws=11), ABLATIONS | {"anchors": 2}),
+    "change the doses of ablations": (study(alphas={"ablation": [-1, -0.5, 0, 1]}), ABLATIONS),
     "rename the study": (study(study="renamed"), AGGREGATES),
     "reorder keys": (reorder_keys, NOTHING),
     "reorder seeds, lenses and evals": (
@@ -100,7 +102,8 @@ CODE = {
     "edit an eval": (code("evals/claims.py", "rows"), SCORES | EVAL),
     "edit the scorer": (code("scoring/scorer.py", "choice"), SCORES | {"base_scores": 2}),
     "edit a lens": (code("lenses/layers.py", "split"), LENS),
-    "edit a control of one lens": (code("controls/sub.py", "draw"), LENS),
+    "edit a control of one lens": (code("controls/sub.py", "draw"), ABLATIONS | {"ablate": 2}),
+    "edit integrated gradients": (code("scoring/attribution.py", "mean_gradient"), AGGREGATES | {"shares": 4}),
     "edit a lens that is not used": (code("lenses/modules.py", "split"), NOTHING),
     "edit the check of manifests": (code("scoring/gather.py", "check_manifest"), AGGREGATES),
     "edit the statistics": (code("statistics/retained.py", "summarise"), STATISTICS),
@@ -250,7 +253,7 @@ SHRUNK = {
     "remove an adapter": (study(adapters=["lora-small"]), {"retained": 1}),
     "change the other adapter's rank": (
         own("adapters", "lora-other", r=3),
-        {"train": 3, "delta": 3, "anchors": 3, "ablate": 3, "gather": 1, "retained": 1},
+        {"train": 3, "delta": 3, "anchors": 3, "ablate": 3, "shares": 3, "gather": 1, "retained": 1},
     ),
     "delete .snakemake and remove a seed": (
         each(forget_records, study(seeds=[0, 1])),
@@ -282,7 +285,10 @@ GROWN_LENS = {
         {"components": ["top-2", "energy-50", "tail-1"]},
         {"components": ["top-1", "top-2", "energy-50", "tail-1"]},
     ),
-    "options": ({"top": [2], "energies": [50, 90]}, {"top": [1, 2], "energies": [50, 90]}),
+    "options": (
+        {"top": [2], "energies": [50, 90], "quartiles": False},
+        {"top": [1, 2], "energies": [50, 90], "quartiles": False},
+    ),
 }
 
 
@@ -297,9 +303,9 @@ def test_only_the_component_that_a_lens_lacks_is_scored(folder, name):
     shared("lenses", "own_svd", **more)(folder)
     printed = snakemake(folder, *arguments)
     after = marks(folder)
-    assert re.findall(r"\d/\d (\S+) scored", printed) == ["top-1", "norm.top-1"]
+    assert re.findall(r"\d+/\d+ (\S+) scored", printed) == ["top-1", "spec.top-1", "norm.top-1"]
     redone = {Path(path).name for path in after if after[path] != before.get(path)} - {"components.json"}
-    assert redone == {"top-1.parquet", "norm.top-1.parquet", "controls.parquet"}
+    assert redone == {"top-1.parquet", "spec.top-1.parquet", "norm.top-1.parquet", "controls.parquet"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"components_per_job": 2, "models": ["tiny-small", "tiny-llama"]}], ids=str)

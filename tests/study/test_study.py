@@ -13,18 +13,22 @@ import pytest
 from peft import PeftModel
 
 from copies import hashes, job_counts, snakemake
+from dwatlas.delta.table import WHOLE
 from dwatlas.files import read_table
 from dwatlas.jobs.train import TRAIN_SCHEMA
 from dwatlas.models.load import load_model
 from dwatlas.provenance import read_provenance
 from dwatlas.scoring.manifest import EVAL_SCHEMA, manifest_hash
-from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA
+from dwatlas.scoring.rows import CELL, ROW, SCORE_SCHEMA, SHARE, SHARES_SCHEMA
 from dwatlas.scoring.scorer import METRICS
 from dwatlas.statistics import schemas
 
 COMPONENTS = {
     "layers": ["layer-0", "layer-1", "band-1-of-3", "band-2-of-3"],
-    "own_svd": ["top-1", "top-2", "energy-50", "energy-90", "energy-99", "tail-1"],
+    "own_svd": [
+        *("top-1", "top-2", "tail-1", "middle", "quartile-1", "quartile-2", "quartile-3", "quartile-4"),
+        *(f"energy-{level}" for level in (1, 5, 10, 25, 50, 75, 90, 99)),
+    ],
 }
 EVALS = {"effect": {"claims"}, "all": {"claims", "knowledge"}}
 AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 13}
@@ -60,6 +64,7 @@ def test_every_artefact_is_where_the_contract_says(finished):
         pair / "delta.parquet",
         pair / "scores/anchors.parquet",
         *(pair / "scores" / lens / "controls.parquet" for lens in COMPONENTS),
+        *(pair / "shares" / f"{lens}.parquet" for lens in COMPONENTS),
         *(pair / "scores" / lens / f"{name}.parquet" for lens, names in COMPONENTS.items() for name in names),
         *(study / f"tables/{name}.{kind}" for name in ("summary", "retained") for kind in ("csv", "md", "tex")),
         *(study / f"figures/dose.tiny-small.agreement.{kind}" for kind in ("png", "svg", "pdf", "csv")),
@@ -119,9 +124,11 @@ def test_twenty_draws_of_each_control_stand_for_every_component(finished):
     scores = scores_of(finished.of_study / "scores")
     draws = scores[scores["mode"] == "control"].drop_duplicates(["lens", "component", "control", "seed", "draw"])
     counts = draws.groupby(["lens", "component", "control"]).size()
-    assert set(counts) == {20}
+    of_chance = counts.index.get_level_values("control") != "scale"
+    assert set(counts[of_chance]) == {20}
+    assert set(counts[~of_chance]) == {2}, "dW scaled down is the same in every draw: one for each seed"
     assert set(counts.loc["layers"].index.unique("control")) == {"mask", "norm"}
-    assert set(counts.loc["own_svd"].index.unique("control")) == {"sub", "norm"}
+    assert set(counts.loc["own_svd"].index.unique("control")) == {"sub", "spec", "scale", "norm"}
     assert set(counts.loc["own_svd"].index.unique("component")) == set(COMPONENTS["own_svd"])
 
 
@@ -136,6 +143,19 @@ def test_retained_has_the_contracts_columns_and_every_component(finished):
         }
     assert set(retained["n_seeds"]) == {2}
     assert retained["retained"].isna().equals(retained["verdict"].eq("not_identified"))
+
+
+def test_additive_shares_of_the_whole_are_near_the_full_effect_and_sum_over_layers(finished):
+    shares = read_table(finished.of_study / "shares/tiny-small/agreement/lora-small.parquet", SHARES_SCHEMA)
+    assert shares[SHARE].equals(shares[SHARE].sort_values(SHARE, ignore_index=True))
+    seeds = read_table(finished.of_study / "seeds.parquet", schemas.SEEDS_SCHEMA)
+    full = seeds.query("mode == 'full' and effect == 'antisymmetric'").set_index("seed")["effect_nats"]
+    for (lens, seed), part in shares.groupby(["lens", "seed"]):
+        values = part.set_index("component")["share_nats"]
+        assert set(values.index) == {WHOLE, *COMPONENTS[lens]}
+        assert values[WHOLE] == pytest.approx(full[seed], rel=1e-3, abs=1e-7)
+        parts = ["layer-0", "layer-1"] if lens == "layers" else ["top-1", "tail-1"]
+        assert values[parts].sum() == pytest.approx(values[WHOLE], rel=1e-5, abs=1e-9)
 
 
 def test_every_component_is_held_against_the_null_that_its_lens_names(finished):
@@ -231,9 +251,16 @@ def test_snakemakes_own_report_has_captions_and_labels_without_a_network(finishe
 
 def test_another_seed_adds_that_seeds_jobs_only(finished):
     printed = snakemake(finished.folder, "-n", *finished.arguments, "--config", "seeds=[0,1,2]")
-    assert job_counts(printed) == AFTER_SCORES | {"pairs": 1, "train": 1, "delta": 1, "anchors": 1, "ablate": 2}
+    assert job_counts(printed) == AFTER_SCORES | {
+        "pairs": 1,
+        "train": 1,
+        "delta": 1,
+        "anchors": 1,
+        "ablate": 2,
+        "shares": 2,
+    }
     seeds = re.findall(r"wildcards: .*\bseed=(\d+)", printed)
-    assert seeds == ["2"] * 6
+    assert seeds == ["2"] * 8
 
 
 def test_a_killed_job_resumes_at_the_component_that_is_missing(both_runs):

@@ -11,8 +11,10 @@ import torch
 from dwatlas.adapters.base import Adapter
 from dwatlas.delta import geometry as delta_geometry
 from dwatlas.delta.algebra import Delta, Factored
+from dwatlas.delta.store import write_delta
+from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.files import read_table, write_table
-from dwatlas.jobs import train
+from dwatlas.jobs import base_scores, train
 from dwatlas.jobs.base import Job
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.folder import MANIFEST, save_model, write_manifest
@@ -20,6 +22,7 @@ from dwatlas.models.tiny import random_model
 from dwatlas.models.tokenizer import word_tokenizer
 from dwatlas.pairs.poles import POLES
 from dwatlas.pairs.sample import PAIRS_SCHEMA
+from dwatlas.scoring.manifest import EVAL_SCHEMA, tabulate
 from dwatlas.seeds import rng
 from dwatlas.world.conversations import vocabulary
 from dwatlas.world.facts import world
@@ -27,6 +30,8 @@ from dwatlas.world.rows import claim_rows, training_questions
 
 ARCHITECTURES = ("qwen3", "gemma3", "llama")
 ANATOMY = Anatomy(layers=3, hidden=32, intermediate=48, heads=4, kv_heads=2, head_dim=8)
+OPTIONS = {"name": "claims", "yes": "yes", "no": "no"}
+"""What scoring must know of the eval ``claims``."""
 GAIN = 5.0
 """Freshly drawn weights give almost constant logits; larger ones give a model that its inputs and edits move."""
 
@@ -91,6 +96,25 @@ def save(folder: Path, architecture: str, tied: bool | None = None) -> Path:
     save_model(folder, model(architecture, tied=tied), tokenizer())
     write_manifest(folder / MANIFEST, folder, {})
     return folder / MANIFEST
+
+
+def scoring_inputs(folder: Path, delta: Delta) -> dict[str, list[str]]:
+    """A model, an eval, its base scores and a dW, as the workflow's own jobs and writers leave them."""
+    inputs = {"model": [str(save(folder / "model", "qwen3"))]}
+    inputs |= {name: [str(folder / f"{name}.parquet")] for name in ("rows", "base")}
+    write_table(inputs["rows"][0], tabulate("claims", claims()), EVAL_SCHEMA)
+    score_base(inputs)
+    write_delta(folder / "delta.safetensors", delta, {})
+    write_table(folder / "delta.parquet", geometry(delta), DELTA_SCHEMA)
+    return inputs | {"delta": [str(folder / "delta.safetensors")], "geometry": [str(folder / "delta.parquet")]}
+
+
+def score_base(inputs: dict[str, list[str]]) -> None:
+    """Score the model ``model`` on ``rows`` into ``base``."""
+    runtime = {"dtype": "float32", "tokens_per_batch": None, "edits_at_once": 4}
+    spec = {"cell": {"model": "made", "eval": "claims"}, "options": OPTIONS, "runtime": runtime}
+    read = {name: inputs[name] for name in ("model", "rows")}
+    base_scores.work(Job("base_scores", spec, "", read, {"scores": inputs["base"][0]}))
 
 
 def train_pair(adapter: Adapter, manifest: Path, folder: Path, initialisation: int = 0) -> dict[str, Path]:

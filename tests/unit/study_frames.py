@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from dwatlas.scoring.rows import ALL
+from dwatlas.delta.table import WHOLE
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
@@ -144,8 +144,8 @@ def _contrast(lens, component, contrast, control, L, full) -> dict:
 
 def _shares(effects, full, lenses):
     for lens, parts in lenses.items():
-        for component in [*parts, ALL]:
-            values = full if component == ALL else full * parts[component]
+        for component in [*parts, WHOLE]:
+            values = full if component == WHOLE else full * parts[component]
             for seed, value in zip(SEEDS, values, strict=True):
                 yield {"seed": seed, "lens": lens, "component": component, "share_nats": value}
 

@@ -6,31 +6,17 @@ import models_made
 import pytest
 
 from copies import hashes
-from dwatlas.delta.geometry import DELTA_SCHEMA
-from dwatlas.delta.store import write_delta
-from dwatlas.files import read_table, write_table
-from dwatlas.jobs import ablate, base_scores
+from dwatlas.files import read_table
+from dwatlas.jobs import ablate
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import read_provenance
-from dwatlas.scoring.manifest import EVAL_SCHEMA, tabulate
 
 COMPONENTS = ["layer-0", "layer-1", "layer-2"]
-OPTIONS = {"name": "claims", "yes": "yes", "no": "no"}
 
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory):
-    """A model, an eval, its base scores and a dW, as the workflow's own jobs and writers leave them."""
-    folder = tmp_path_factory.mktemp("ablate")
-    inputs = {"model": [str(models_made.save(folder / "model", "qwen3"))]}
-    inputs |= {name: [str(folder / f"{name}.parquet")] for name in ("rows", "base")}
-    write_table(inputs["rows"][0], tabulate("claims", models_made.claims()), EVAL_SCHEMA)
-    spec = {"cell": {"model": "made", "eval": "claims"}, "options": OPTIONS, "runtime": runtime(4)}
-    base_inputs = {name: inputs[name] for name in ("model", "rows")}
-    base_scores.work(Job("base_scores", spec, "", base_inputs, {"scores": inputs["base"][0]}))
-    write_delta(folder / "delta.safetensors", models_made.delta(), {})
-    write_table(folder / "delta.parquet", models_made.geometry(models_made.delta()), DELTA_SCHEMA)
-    return inputs | {"delta": [str(folder / "delta.safetensors")], "geometry": [str(folder / "delta.parquet")]}
+    return models_made.scoring_inputs(tmp_path_factory.mktemp("ablate"), models_made.delta())
 
 
 def runtime(edits_at_once: int) -> dict:
@@ -41,7 +27,7 @@ def run(files, folder, edits_at_once: int) -> dict[str, str]:
     """Run the job; returns the hash of each file that it leaves."""
     cell = {"model": "made", "behaviour": "b", "adapter": "a", "seed": 0, "lens": "layers"}
     spec = {
-        "cell": cell, "options": [OPTIONS], "runtime": runtime(edits_at_once), "alphas": [-1.0, 0.0, 1.0],
+        "cell": cell, "options": [models_made.OPTIONS], "runtime": runtime(edits_at_once), "alphas": [-1.0, 0.0, 1.0],
         "lens": {"kind": "layers", "bands": 0}, "components": COMPONENTS, "controls": [{"kind": "norm"}], "draws": 1,
         "adapter": {"kind": "lora"}, "anatomy": models_made.ANATOMY.model_dump(mode="json"),
     }  # fmt: skip

@@ -18,6 +18,8 @@ from trial import (
     table,
 )
 
+from dwatlas.registry import kinds
+
 FAULTS = {
     "unknown key: study": ({"modles": ["small"]}, "config: modles: unknown key"),
     "unknown key: alphas": ({"alphas": {"ful": [1]}}, "config: alphas.ful: unknown key"),
@@ -86,7 +88,7 @@ FAULTS = {
     ),
     "unknown kind: lens": (
         lens("nope"),
-        "config: catalogue.lenses.own: kind: there is no 'nope'; there are 'layers', ",
+        "config: catalogue.lenses.own: kind: there is no 'nope'; there are ",
     ),
     "no kind": (own("models", {"path": "a"}), "config: catalogue.models.own: kind: is missing"),
     "missing key": (own("evals", {"kind": "table"}), "config: catalogue.evals.own.file: is missing"),
@@ -191,7 +193,7 @@ FAULTS = {
     ),
     "no component at all": (lens("layers", components=[]), "config: catalogue.lenses.own.components: "),
     "lens without components": (
-        lens("own_svd", top=[99], energies=[], tails=[]),
+        lens("own_svd", top=[99], energies=[], quartiles=False, tails=[]),
         "lenses.own: has no component for small with lora-r1",
     ),
     "top-0": (lens("own_svd", top=[0, 1]), "config: catalogue.lenses.own.top.0: "),
@@ -231,8 +233,8 @@ FAULTS = {
     ),
     "close to a kind: lens": (
         lens("layer"),
-        "config: catalogue.lenses.own: kind: there is no 'layer'; there are 'layers', 'modules', 'native', "
-        "'own_svd', 'polar'; did you mean 'layers'?",
+        "config: catalogue.lenses.own: kind: there is no 'layer'; "
+        f"there are {', '.join(map(repr, kinds('lenses')))}; did you mean 'layers'?",
     ),
     "close to a choice": (
         {"seed_varies": {"data": "vary"}},

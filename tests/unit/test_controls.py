@@ -66,6 +66,15 @@ def test_mask_takes_whole_tensors_of_the_parts_energy(seed):
     assert not set(stand_in.keep) & set(stand_in.drop)
 
 
+def test_mask_reaches_every_unit_of_about_the_parts_energy():
+    """Twenty units of equal energy, a part 10 % larger: draws are not one unit again and again."""
+    delta = {f"model.layers.{index}.mlp.up_proj.weight": Dense(torch.eye(2)) for index in range(20)}
+    energy_wanted = 1.1 * energy(next(iter(delta.values())))
+    wanted = Target(Given(delta), delta, energy_wanted, "part", LENS)
+    drawn = {next(iter(Mask().draw(wanted, rng("every unit", number)).keep)) for number in range(200)}
+    assert len(drawn) == 20
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_sub_splits_the_delta_inside_its_own_span(seed):
     stand_in = draw(Sub(), TOP, seed)

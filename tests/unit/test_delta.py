@@ -15,8 +15,9 @@ from dwatlas.adapters.lora import Lora
 from dwatlas.adapters.rslora import RsLora
 from dwatlas.delta import algebra
 from dwatlas.delta.algebra import Dense, Factored
-from dwatlas.delta.geometry import DELTA_SCHEMA, WHOLE, geometry
+from dwatlas.delta.geometry import geometry
 from dwatlas.delta.store import read_delta, write_delta
+from dwatlas.delta.table import DELTA_SCHEMA, WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_tensors, write_tensors
 from dwatlas.models.load import load_model

@@ -13,15 +13,19 @@ JOBS = {
     "pairs": {},
     "train": {"adapter": {"kind": "lora"}},
     "delta": {"adapter": {"kind": "lora"}},
+    "persona_activations": {},
+    "steered_activations": {},
     "evals": {"eval": {"kind": "claims"}},
     "base_scores": {},
     "anchors": {"controls": [{"kind": "norm"}]},
     "ablate": {"lens": {"kind": "layers"}, "controls": [{"kind": "mask"}, {"kind": "norm"}]},
+    "shares": {"lens": {"kind": "layers"}},
     "retained": {},
     "tables": {},
     "report": {},
 }
-SCORING = {"base_scores", "anchors", "ablate"}
+SCORING = {"base_scores", "anchors", "ablate", "shares"}
+ACTIVATIONS = {"persona_activations", "steered_activations"}
 
 
 @pytest.fixture
@@ -101,13 +105,16 @@ def test_a_string_that_is_code_counts(package):
         ("adapters/lora.py", {"train", "delta"}),
         ("train/fit.py", {"train"}),
         ("delta/geometry.py", {"delta"}),
-        ("pairs/sample.py", {"pairs", "train"}),
-        ("lenses/layers.py", {"ablate"}),
+        ("pairs/sample.py", {"pairs", "train", *ACTIVATIONS}),
+        ("activations/personas.py", {"persona_activations"}),
+        ("activations/capture.py", ACTIVATIONS),
+        ("lenses/layers.py", {"ablate", "shares"}),
         ("controls/mask.py", {"ablate"}),
         ("controls/norm.py", {"anchors", "ablate"}),
         ("evals/claims.py", {"evals"}),
+        ("scoring/attribution.py", {"shares"}),
         ("scoring/cells.py", SCORING),
-        ("scoring/steer.py", SCORING),
+        ("scoring/steer.py", SCORING | {"steered_activations"}),
         ("scoring/scorer.py", SCORING),
         ("world/facts.py", {"pretrain", "pairs", "evals"}),
         ("files.py", set(JOBS)),

@@ -1,27 +1,46 @@
-"""Lenses: names from the sites alone, keep + drop = dW, and a planted layer is found."""
+"""Lenses: names from the sites alone, keep + drop = dW, every kind has its page, and a planted layer is found."""
 
 import models_made
 import pytest
 import torch
+import yaml
 from models_made import ANATOMY, relative
 from peft import get_peft_model
 
+from copies import ROOT
 from dwatlas.adapters.base import Training
+from dwatlas.adapters.ln_tuning import LnTuning
 from dwatlas.adapters.lora import Lora
 from dwatlas.delta import algebra
 from dwatlas.delta.algebra import Dense, Factored, total_energy
 from dwatlas.lenses.base import Given
+from dwatlas.lenses.grid import Grid
 from dwatlas.lenses.layers import Layers
 from dwatlas.lenses.modules import Modules
-from dwatlas.lenses.own_svd import OwnSvd
-from dwatlas.registry import kinds, plugin
+from dwatlas.registry import build, kinds
 from dwatlas.scoring.scorer import Scorer
 from dwatlas.scoring.steer import Edit
 from dwatlas.seeds import rng
 from dwatlas.train.fit import fit
 
-LENSES = [lens for kind in kinds("lenses") if not (lens := plugin("lenses", kind)()).needs]
-CASES = [(lens, name) for lens in LENSES for name in lens.names(Lora(r=4), ANATOMY)]
+CATALOGUE = yaml.safe_load((ROOT / "config/catalogue/lenses.yaml").read_text("utf-8"))["lenses"]
+LENSES = {entry: build("lenses", options) for entry, options in CATALOGUE.items()}
+ADAPTER = Lora(r=4)
+CASES = {
+    f"{entry}-{name}": (lens, name)
+    for entry, lens in LENSES.items()
+    if not lens.needs
+    for name in lens.names(ADAPTER, ANATOMY)
+}
+WEIGHTS = {name: tensor.float() for name, tensor in models_made.model().state_dict().items()}
+OTHERS = tuple(models_made.delta(rank=rank) for rank in (3, 5))
+DOCS = ROOT / "docs/lenses"
+HEADINGS = [*("What it asks", "Components", "What it cannot tell", "Which null handles that", "How to read its figure")]
+
+
+def given(delta):
+    """A dW with what a lens may look at beside it, the poles and activations excepted."""
+    return Given(delta, ANATOMY, ADAPTER, WEIGHTS, others=OTHERS)
 
 
 def sum_of(parts, shapes):
@@ -42,9 +61,9 @@ def delta():
     return made
 
 
-@pytest.mark.parametrize(("lens", "name"), CASES, ids=[f"{lens.kind}-{name}" for lens, name in CASES])
+@pytest.mark.parametrize(("lens", "name"), CASES.values(), ids=CASES)
 def test_keep_and_drop_sum_to_the_delta(lens, name, delta):
-    split = lens.split(Given(delta), name)
+    split = lens.split(given(delta), name)
     whole = sum_of((split.keep, split.drop), {name: matrix.shape for name, matrix in delta.items()})
     for tensor, matrix in delta.items():
         if matrix.dense().any():
@@ -53,13 +72,32 @@ def test_keep_and_drop_sum_to_the_delta(lens, name, delta):
             assert not whole[tensor].any()
 
 
-@pytest.mark.parametrize(("lens", "name"), CASES, ids=[f"{lens.kind}-{name}" for lens, name in CASES])
+@pytest.mark.parametrize(("lens", "name"), CASES.values(), ids=CASES)
 def test_every_part_of_a_zero_delta_is_zero(lens, name):
     zero = {
         site.name: Factored(torch.zeros(site.shape[0], 2), torch.ones(2, site.shape[1])) for site in ANATOMY.sites()
     }
-    split = lens.split(Given(zero), name)
+    split = lens.split(given(zero), name)
     assert total_energy(split.keep) == total_energy(split.drop) == 0
+
+
+def test_every_kind_of_lens_is_in_the_catalogue():
+    assert {lens.kind for lens in LENSES.values()} == set(kinds("lenses"))
+
+
+@pytest.mark.parametrize("kind", kinds("lenses"))
+def test_every_kind_of_lens_has_a_page_with_the_same_headings_and_a_line_in_the_index(kind):
+    text = (DOCS / f"{kind}.md").read_text("utf-8")
+    assert f"`{kind}`" in text.splitlines()[0]
+    assert [line.removeprefix("## ") for line in text.splitlines() if line.startswith("## ")] == HEADINGS
+    assert f"[{kind}.md]({kind}.md)" in (DOCS / "README.md").read_text("utf-8")
+
+
+@pytest.mark.parametrize("lens", LENSES.values(), ids=LENSES)
+def test_a_lens_page_names_the_controls_that_the_lens_declares(lens):
+    section = (DOCS / f"{lens.kind}.md").read_text("utf-8").partition("## Which null handles that")[2]
+    section = section.partition("\n## ")[0]
+    assert [control for control in lens.controls if f"`{control}`" not in section] == []
 
 
 def test_layers_are_named_after_the_layers_that_the_adapter_touches():
@@ -98,45 +136,14 @@ def test_families_hold_the_right_projections():
     assert held == {"read": {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}, "write": {"o_proj", "down_proj"}}
 
 
-def test_own_svd_names_only_ranks_below_the_deltas():
-    names = OwnSvd().names(Lora(r=1), ANATOMY)
-    assert names == ["top-1", "energy-50", "energy-90", "energy-99", "tail-1"]
-    assert "top-8" in OwnSvd().names(Lora(r=8), ANATOMY)
-    assert "top-16" not in OwnSvd().names(Lora(r=8), ANATOMY)
-
-
-def diagonal(*values: float) -> dict:
-    """One tensor with these singular values."""
-    left = torch.linalg.qr(torch.randn(12, len(values), generator=torch.Generator().manual_seed(3)))[0]
-    return {"model.layers.0.mlp.up_proj.weight": Factored(left * torch.tensor(values), torch.eye(len(values), 9))}
-
-
-@pytest.mark.parametrize(
-    ("component", "kept"),
-    [
-        ("top-1", [8]),
-        ("top-3", [8, 4, 3]),
-        ("top-9", [8, 4, 3, 1]),
-        ("tail-1", [4, 3, 1]),
-        ("energy-50", [8]),
-        ("energy-71", [8]),
-        ("energy-72", [8, 4]),
-        ("energy-89", [8, 4, 3]),
-        ("energy-99", [8, 4, 3, 1]),
-    ],
-)
-def test_own_svd_keeps_the_fewest_directions_that_reach_the_level(component, kept):
-    """Energies 64, 16, 9, 1 of 90: cumulative shares 71.1, 88.9, 98.9 and 100 %."""
-    split = OwnSvd().split(Given(diagonal(8, 4, 3, 1)), component)
-    (matrix,) = split.keep.values()
-    torch.testing.assert_close(algebra.svd(matrix).s, torch.tensor(kept, dtype=torch.float32), rtol=1e-5, atol=0)
-    assert total_energy(split.keep) + total_energy(split.drop) == pytest.approx(90, rel=1e-5)
-
-
-def test_a_tail_beyond_the_rank_is_empty():
-    split = OwnSvd().split(Given(diagonal(2, 1)), "tail-4")
-    assert split.keep == {}
-    assert total_energy(split.drop) == pytest.approx(5, rel=1e-5)
+def test_grid_is_every_tensor_by_layer_and_projection(delta):
+    lens = Grid()
+    names = lens.names(Lora(layers=(0.6, 1), target_modules=("q_proj", "down_proj")), ANATOMY)
+    assert names == ["layer-2.q_proj", "layer-2.down_proj"]
+    splits = [lens.split(Given(delta), name) for name in lens.names(Lora(), ANATOMY)]
+    assert [list(split.keep) for split in splits] == [[site.name] for site in ANATOMY.sites()]
+    assert all(len(split.drop) == len(delta) - 1 for split in splits)
+    assert lens.names(LnTuning(), ANATOMY)[0] == "layer-0.input_layernorm"
 
 
 def test_layers_finds_an_adapter_that_was_trained_on_one_layer_only():

@@ -11,6 +11,7 @@ from models_made import ANATOMY, ARCHITECTURES
 from test_scorer import long_rows, text_of
 
 from bench.reference import score_all
+from dwatlas.controls.base import Target
 from dwatlas.controls.norm import Norm
 from dwatlas.delta.algebra import Delta, total_energy
 from dwatlas.lenses.base import Given, by_tensor
@@ -39,7 +40,8 @@ def components(seed: int) -> dict[str, Delta]:
     }
     for name, split in splits.items():
         parts |= {f"{name} keep": split.keep, f"{name} drop": split.drop}
-    noise = Norm().draw(DELTA, splits["tensors"].keep, total_energy(splits["tensors"].keep), draw)
+    part = splits["tensors"].keep
+    noise = Norm().draw(Target(Given(DELTA), part, total_energy(part), "tensors"), draw)
     return parts | {"noise": noise.keep}
 
 

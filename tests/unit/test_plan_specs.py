@@ -2,6 +2,7 @@
 
 import copy
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import yaml
 from snakemake.utils import update_config
 from trial import CATALOGUE, lens, own
 
+from dwatlas import paths
+from dwatlas.errors import UserError
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.registry import build
 from dwatlas.study import Plan
@@ -82,7 +85,8 @@ def test_components_follow_model_adapter_and_lens(plan):
     ]
     assert components["small", "late", "layers"][:2] == ["layer-2", "layer-3"]
     assert components["small", "late", "modules"] == ["attention", "read", "write", "q_proj", "o_proj"]
-    assert components["small", "lora-r1", "own_svd"] == ["top-1", "energy-50", "energy-90", "energy-99", "tail-1"]
+    levels = [f"energy-{level}" for level in (1, 5, 10, 25, 50, 75, 90, 99)]
+    assert components["small", "lora-r1", "own_svd"] == ["top-1", *levels, "tail-1"]
     assert "top-8" in components["small", "lora-r8", "own_svd"]
     assert "top-16" not in components["small", "lora-r8", "own_svd"]
 
@@ -99,6 +103,19 @@ def test_a_lens_is_split_into_jobs_of_the_wanted_size(plan):
     assert [*shards["-0"], *shards["-1"], *shards["-2"]] == plan().components["small", "lora-r8", "layers"]
 
 
+def test_shares_of_all_components_are_one_job_however_a_lens_is_split(plan):
+    whole, split = plan(), plan({"components_per_job": 3})
+    assert [split.spec("shares")(cell()), split.code("shares")(cell())] == [
+        whole.spec("shares")(cell()), whole.code("shares")(cell()),
+    ]  # fmt: skip
+    spec = json.loads(split.spec("shares")(cell()))
+    assert spec["components"] == whole.components["small", "lora-r8", "layers"]
+    assert spec.keys() & {"alphas", "controls", "draws"} == set()
+    tasks = [task for task in split.tasks() if task.rule == "shares"]
+    assert len(tasks) == len(set(tasks)) == 2 * 5 * 3
+    assert len(split.cell_inputs(cell())["shares"]) == 5 * 3
+
+
 def test_targets_are_every_combination_of_the_matrix(plan):
     made = plan({"models": ["small", "other"]})
     assert made.study_scores() == [
@@ -110,6 +127,8 @@ def test_targets_are_every_combination_of_the_matrix(plan):
     assert len(inputs["anchors"]) == 5
     assert len(inputs["components"]) == len(inputs["controls"]) == 5 * 3
     assert "results/runs/other/agreement/lora-r8/seed-4/scores/own_svd/components.json" in inputs["components"]
+    assert len(inputs["shares"]) == 5 * 3
+    assert made.study_shares() == [path.replace("/scores/", "/shares/") for path in made.study_scores()]
     assert inputs["rows"] == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
     assert {key.model for key in made.figures.values()} == {"small", "other"}
 
@@ -121,7 +140,8 @@ def test_lenses_are_scored_on_effect_evals_and_anchors_on_all(plan):
     assert made.rows(anchors) == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
 
 
-RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "anchors", "ablate")
+RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "anchors", "ablate", "shares")
+OF_A_LENS = ("ablate", "shares")
 
 
 def cell(**values):
@@ -133,7 +153,7 @@ def specs(made, **values):
     """The spec of every rule that makes one run, at one cell."""
     wildcards, no_lens = cell(**values), cell(**values)
     del no_lens.lens
-    return {rule: made.spec(rule)(wildcards if rule == "ablate" else no_lens) for rule in RULES}
+    return {rule: made.spec(rule)(wildcards if rule in OF_A_LENS else no_lens) for rule in RULES}
 
 
 def changed(before, after):
@@ -149,19 +169,25 @@ def edited(section, name, change):
 
 EDITS = {
     "learning rate": ("adapters", "lora-r8", {"training": {"learning_rate": 1e-3}}, {"train", "delta"}),
-    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta", "ablate"}),
+    "rank": ("adapters", "lora-r8", {"r": 4}, {"train", "delta", "ablate", "shares"}),
     "sibling's learning rate": ("adapters", "lora-r1", {"training": {"learning_rate": 1e-3}}, set()),
     "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
     "number of questions": ("behaviours", "agreement", {"questions": {"number": 8}}, {"pairs"}),
     "pretraining": ("models", "small", {"pretraining": {"steps": 9}}, {"pretrain"}),
-    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta", "ablate"}),
-    "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate"}),
-    "precision": ("models", "small", {"dtype": "bfloat16"}, {"pairs", "train", "base_scores", "anchors", "ablate"}),
+    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta", "ablate", "shares"}),
+    "edits at once": ("models", "small", {"edits_at_once": 8}, {"base_scores", "anchors", "ablate"}),
+    "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate", "shares"}),
+    "precision": (
+        "models",
+        "small",
+        {"dtype": "bfloat16"},
+        {"pairs", "train", "base_scores", "anchors", "ablate", "shares"},
+    ),
     "sibling model": ("models", "other", {"pretraining": {"steps": 9}}, set()),
     "eval rows": ("evals", "claims", {"per_object": 1}, {"evals"}),
-    "answer word": ("evals", "claims", {"yes_word": "aye"}, {"evals", "base_scores", "anchors", "ablate"}),
+    "answer word": ("evals", "claims", {"yes_word": "aye"}, {"evals", "base_scores", "anchors", "ablate", "shares"}),
     "capability eval": ("evals", "knowledge", {"world_seed": 0}, set()),
-    "lens": ("lenses", "layers", {"bands": 2}, {"ablate"}),
+    "lens": ("lenses", "layers", {"bands": 2}, {"ablate", "shares"}),
     "sibling lens": ("lenses", "own_svd", {"top": [1]}, set()),
 }
 
@@ -203,6 +229,71 @@ def test_a_lens_of_the_pair_reads_the_checkpoints_and_the_adapters_options(plan)
     assert made.code("ablate")(native) != made.code("ablate")(layers)
 
 
+def test_a_lens_of_other_runs_reads_their_dw_and_never_the_scored_one(plan):
+    lenses = {"shared": {"kind": "shared_svd"}, "seeds": {"kind": "shared_svd", "over": "seeds", "sources": [0, 1, 2]}}
+    made = plan({"catalogue": {"lenses": lenses}, "lenses": ["shared", "seeds"]})
+    run = {"model": "small", "behaviour": "agreement", "adapter": "lora-r8", "seed": "1", "shard": ""}
+    shared, seeds = (SimpleNamespace(**run, lens=lens) for lens in ("shared", "seeds"))
+    assert made.given(shared) == {"others": [paths.DELTA.format(**run | {"adapter": "lora-r1"})]}
+    assert made.given(seeds) == {"others": [paths.DELTA.format(**run | {"seed": seed}) for seed in (0, 2)]}
+    assert json.loads(made.spec("ablate")(shared))["others"] == [
+        {"model": "small", "behaviour": "agreement", "adapter": "lora-r1", "seed": 1}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"over": "behaviours"}, "lenses.own: needs dW of other behaviours than agreement; name more behaviours"),
+        (
+            {"over": "adapters", "sources": ["lora-r8", "ia3"]},
+            "lenses.own.sources: ia3 is none of the study's adapters",
+        ),
+        ({"over": "seeds", "sources": [3]}, "lenses.own: needs dW of other seeds than 3"),
+    ],
+)
+def test_a_lens_of_other_runs_that_are_not_there_is_refused(plan, options, message):
+    with pytest.raises(UserError, match=message):
+        plan({"catalogue": {"lenses": {"own": {"kind": "shared_svd", **options}}}, "lenses": ["own"]})
+
+
+LOOKING = {"act_pca": {"kind": "act_pca"}, "oracle": {"kind": "act_pca", "source": "steered"}}
+
+
+def test_activations_are_captured_only_for_lenses_that_look_at_them(plan):
+    """Once for each data seed, whatever the adapters; those of the steered model for every run."""
+
+    def captured(*lenses):
+        made = plan({"catalogue": {"lenses": LOOKING}, "lenses": ["layers", *lenses]})
+        rules = [task.rule for task in made.tasks() if task.rule.endswith("activations")]
+        return {rule: rules.count(rule) for rule in rules}
+
+    assert captured() == {}
+    assert captured("act_pca") == {"persona_activations": 5}
+    assert captured("act_pca", "oracle") == {"persona_activations": 5, "steered_activations": 10}
+
+
+def test_a_lens_of_activations_reads_those_that_it_needs(plan):
+    made = plan({"catalogue": {"lenses": LOOKING}, "lenses": list(LOOKING)})
+    assert made.given_files(cell(lens="act_pca")) == ["results/runs/small/agreement/seed-0/activations.safetensors"]
+    assert made.given_files(cell(lens="oracle")) == [
+        "results/runs/small/agreement/lora-r8/seed-0/activations.safetensors"
+    ]
+
+
+def test_activations_under_personas_depend_on_no_adapter(plan):
+    made = plan({"catalogue": {"lenses": LOOKING}, "lenses": ["act_pca"]})
+    spec = json.loads(made.spec("persona_activations")(SimpleNamespace(model="small", behaviour="agreement", seed="0")))
+    assert set(spec) == {"cell", "personas", "max_new_tokens", "anatomy", "dtype"}
+    assert spec["personas"] == {"pos": ["p", "q"], "neg": ["m", "n"]}
+    inputs = re.search(
+        r"rule persona_activations:\n    input:\n(.*?)    output:",
+        (ROOT / "workflow/rules/activations.smk").read_text(),
+        re.DOTALL,
+    )
+    assert inputs[1].split() == ["model=paths.MODEL,", "pairs=paths.PAIRS,"]
+
+
 STUDY_EDITS = {
     "renamed study": ({"study": "renamed"}, set()),
     "one more seed": ({"seeds": [0, 1, 2, 3, 4, 5]}, set()),
@@ -230,7 +321,7 @@ def test_a_study_edit_changes_the_specs_that_use_it_and_no_others(plan, change, 
 
 def test_seeds_differ_in_their_specs_where_they_vary_something(plan):
     made = plan()
-    assert changed(specs(made), specs(made, seed="1")) == {"pairs", "train", "delta", "anchors", "ablate"}
+    assert changed(specs(made), specs(made, seed="1")) == {"pairs", "train", "delta", "anchors", *OF_A_LENS}
 
 
 def test_the_order_of_keys_does_not_matter(plan, tmp_path):

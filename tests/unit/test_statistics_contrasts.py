@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from dwatlas.delta.table import WHOLE
 from dwatlas.files import write_table
-from dwatlas.scoring.rows import ALL
 from dwatlas.seeds import rng
 from dwatlas.statistics import schemas
 from dwatlas.statistics.additivity import additivity
@@ -50,7 +50,7 @@ def shares_of(parts):
     return pd.DataFrame(
         [
             {**CELL, "seed": seed, "lens": "svd", "component": component, "share_nats": share * D[seed].mean()}
-            for seed, (component, share) in product(SEEDS, {**parts, ALL: sum(parts.values())}.items())
+            for seed, (component, share) in product(SEEDS, {**parts, WHOLE: sum(parts.values())}.items())
         ]
     )
 

@@ -8,6 +8,7 @@ import torch
 from dwatlas.delta import algebra
 from dwatlas.delta.algebra import Blocks, Dense, Factored, Sparse, Sum
 from dwatlas.delta.ranked import SHARES, in_share, in_step, steps
+from dwatlas.delta.slices import restricted
 from dwatlas.delta.store import read_delta, write_delta
 from dwatlas.errors import UserError
 from dwatlas.files import read_tensors, write_tensors
@@ -48,6 +49,34 @@ def test_blocks_act_on_coordinates_in_their_order():
     shuffle = torch.eye(IN)[ORDER]
     expected = WEIGHT @ shuffle.T @ torch.block_diag(*matrix.blocks) @ shuffle
     torch.testing.assert_close(matrix.dense(), expected)
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+@pytest.mark.parametrize("number", [1, 2, 5])
+@pytest.mark.parametrize("name", MATRICES)
+def test_rows_and_columns_are_those_of_the_dense_matrix(name, number, axis):
+    matrix = MATRICES[name]
+    chosen = torch.zeros(matrix.shape[axis], dtype=torch.bool)
+    chosen[torch.randperm(len(chosen), generator=torch.Generator().manual_seed(number))[:number]] = True
+    inside, outside = restricted(matrix, axis, chosen), restricted(matrix, axis, ~chosen)
+    torch.testing.assert_close(inside.dense(), matrix.dense() * chosen.unsqueeze(1 - axis))
+    torch.testing.assert_close(inside.dense() + outside.dense(), matrix.dense())
+
+
+def test_rows_keep_the_structure_and_its_small_rank():
+    chosen = torch.arange(OUT) < 1
+    assert restricted(MATRICES["factored"], 0, chosen).rank_bound == 1
+    assert restricted(MATRICES["factored"], 0, ~chosen).rank_bound == 2
+    for name in ("sparse", "scale of rows", "blocks of rows", "factored"):
+        assert type(restricted(MATRICES[name], 0, chosen)) is type(MATRICES[name])
+    assert isinstance(restricted(MATRICES["scale of columns"], 0, chosen), Dense)
+
+
+def test_zero_rows_and_columns_count_neither_as_parameters_nor_as_rank():
+    values = torch.zeros(OUT, IN)
+    values[2:5, 1:7] = 1.0
+    assert (Dense(values).parameters, Dense(values).rank_bound) == (18, 3)
+    assert Factored(values[:, :2], values[:2]).parameters == 2 * 3
 
 
 def test_a_sparse_matrix_is_zero_but_where_it_says():

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,9 +136,17 @@ def write_tensors(
         seal(temporary)
 
 
-def read_tensors(path: str | Path) -> dict[str, torch.Tensor]:
-    """Read every tensor of a safetensors file; ``UserError`` when it is missing or damaged."""
-    from safetensors.torch import load_file
+def read_tensors(path: str | Path, wanted: Callable[[str], bool] = lambda name: True) -> dict[str, torch.Tensor]:
+    """Read the tensors of a safetensors file whose names are wanted; ``UserError`` when it is missing or damaged."""
+    from safetensors import safe_open
 
-    with readable(path, "safetensors"):
-        return load_file(path)
+    with readable(path, "safetensors"), safe_open(path, "pt") as file:
+        return {name: file.get_tensor(name) for name in file.keys() if wanted(name)}  # noqa: SIM118
+
+
+def tensor_names(path: str | Path) -> list[str]:
+    """Names of all tensors of a safetensors file; ``UserError`` when it is missing or damaged."""
+    from safetensors import safe_open
+
+    with readable(path, "safetensors"), safe_open(path, "pt") as file:
+        return list(file.keys())

@@ -19,7 +19,9 @@ ANCHORS = ADAPTED + "/scores/anchors.parquet"
 COMPONENTS = ADAPTED + "/scores/{lens}/components{shard}.json"
 COMPONENT = ADAPTED + "/scores/{lens}/{component}.parquet"
 CONTROLS = ADAPTED + "/scores/{lens}/controls{shard}.parquet"
+SHARES = ADAPTED + "/shares/{lens}.parquet"
 SCORES = STUDY + "/scores/{model}/{behaviour}/{adapter}.parquet"
+STUDY_SHARES = STUDY + "/shares/{model}/{behaviour}/{adapter}.parquet"
 RESULTS = {
     name: f"{STUDY}/{name}.parquet"
     for name in (
@@ -36,7 +38,10 @@ RESULTS = {
         "agreement",
     )
 }
-"""The study's result tables by name; ``statistics.schemas.SCHEMAS`` has their columns."""
+"""What the statistics write, by name."""
+OVERLAP = STUDY + "/overlap.parquet"
+STUDY_TABLES = {**RESULTS, "overlap": OVERLAP}
+"""All that tables, figures and the report are made from; ``statistics.schemas.SCHEMAS`` has their columns."""
 TABLE = STUDY + "/tables/{table}.{ending}"
 TABLES_MANIFEST = STUDY + "/tables/tables.json"
 FIGURE = STUDY + "/figures/{figure}.{ending}"

@@ -17,6 +17,7 @@ from dwatlas.config.schema import BuiltIn, FileQuestions, HubModel
 from dwatlas.errors import UserError
 from dwatlas.figures.names import FigureKey, figure_keys
 from dwatlas.fingerprint import job_fingerprint
+from dwatlas.lenses.base import Need
 from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import canonical_json
 from dwatlas.tables.names import TABLES
@@ -171,28 +172,49 @@ class Plan:
         ]
 
     def cell_inputs(self, wildcards) -> dict[str, list[str]]:
-        """All score files of one (model, behaviour, adapter), by kind."""
+        """All files of scores and shares of one (model, behaviour, adapter), by kind."""
         names = {key: getattr(wildcards, key) for key in ("model", "behaviour", "adapter")}
         there = self.runs(**names)
         runs = [names | {"seed": seed} for seed in there]
+        lenses = [names | {"seed": seed, "lens": lens} for seed, some in there.items() for lens in some]
         shards = [
-            names | {"seed": seed, "lens": lens, "shard": shard}
-            for seed, lenses in there.items()
+            lens | {"shard": shard}
             for lens in lenses
-            for shard in self.shards(names["model"], names["adapter"], lens)
+            for shard in self.shards(names["model"], names["adapter"], lens["lens"])
         ]
         return {
             "anchors": [paths.ANCHORS.format(**run) for run in runs],
             "components": [paths.COMPONENTS.format(**shard) for shard in shards],
             "controls": [paths.CONTROLS.format(**shard) for shard in shards],
+            "shares": [paths.SHARES.format(**lens) for lens in lenses],
             "rows": [paths.EVAL.format(eval=name) for name in self.study.evals],
         }
 
     def study_scores(self) -> list[str]:
         """Gathered scores of every (model, behaviour, adapter) that has any."""
+        return self._gathered(paths.SCORES)
+
+    def study_shares(self) -> list[str]:
+        """Gathered additive shares of the same."""
+        return self._gathered(paths.STUDY_SHARES)
+
+    def _gathered(self, pattern: str) -> list[str]:
+        return [pattern.format(study=self.study.study, **cell) for cell in self._cells if self.runs(**cell)]
+
+    @property
+    def _cells(self) -> list[dict]:
+        """Every (model, behaviour, adapter)."""
         cells = product(self.study.models, self.study.behaviours, self.study.adapters)
-        names = [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
-        return [paths.SCORES.format(study=self.study.study, **name) for name in names if self.runs(**name)]
+        return [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
+
+    @property
+    def all_runs(self) -> list[dict]:
+        """The cells of all runs that have scores."""
+        return [cell | {"seed": seed} for cell in self._cells for seed in self.runs(**cell)]
+
+    def deltas(self) -> list[str]:
+        """dW of every run that has scores."""
+        return [paths.DELTA.format(**run) for run in self.all_runs]
 
     def tasks(self) -> Iterator[Task]:
         """All jobs of the study, each after those that it depends on."""
@@ -209,11 +231,15 @@ class Plan:
         yield from (Task.of("pairs", **pair) for pair in pairs)
         for rule in ("train", "delta", "anchors"):
             yield from (Task.of(rule, **run) for run in runs)
+        needs = self.needs(*study.lenses)
+        for rule, cells in (("persona_activations", pairs), ("steered_activations", runs)):
+            yield from (Task.of(rule, **one) for one in cells if rule in needs)
         for run, lens in product(runs, study.lenses):
             for shard in self.shards(run["model"], run["adapter"], lens):
                 yield Task.of("ablate", **run, lens=lens, shard=shard)
-        cells = product(study.models, study.behaviours, study.adapters)
-        yield from (Task.of("gather", study=name, model=m, behaviour=b, adapter=a) for m, b, a in cells)
+            yield Task.of("shares", **run, lens=lens)
+        yield from (Task.of("gather", study=name, **cell) for cell in self._cells)
+        yield Task.of("overlap", study=name)
         yield Task.of("retained", study=name)
         yield Task.of("tables", study=name)
         yield from (Task.of("figures", study=name, figure=figure) for figure in self.figures)
@@ -243,6 +269,10 @@ class Plan:
         lens, run = self.catalogue.lenses[wildcards.lens], _cell(wildcards, "model", "behaviour", "adapter", "seed")
         key = lens.axis.removesuffix("s")
         return [run | {key: one} for one in self._sources(wildcards.lens) if one != run[key]]
+
+    def needs(self, *lenses: str) -> set[Need]:
+        """What lenses are given beside dW; activations have a rule of the same name."""
+        return {need for lens in lenses for need in self.catalogue.lenses[lens].needs}
 
     def _sources(self, lens: str) -> list:
         """The values of a lens's axis, sorted: those that it names, else the study's."""
@@ -331,6 +361,19 @@ class Plan:
             "initialisation_seed": self._seed(wildcards, "initialisation"),
         }
 
+    def _spec_persona_activations(self, wildcards) -> dict:
+        behaviour = self.catalogue.behaviours[wildcards.behaviour]
+        return {
+            "cell": _cell(wildcards, "model", "behaviour", "seed"),
+            "personas": _dump(behaviour.personas),
+            "max_new_tokens": behaviour.sampling.max_new_tokens,
+            **self._observed(wildcards.model),
+        }
+
+    def _spec_steered_activations(self, wildcards) -> dict:
+        cell = _cell(wildcards, "model", "behaviour", "adapter", "seed")
+        return {"cell": cell, **self._observed(wildcards.model)}
+
     def _spec_base_scores(self, wildcards) -> dict:
         return {
             "cell": _cell(wildcards, "model", "eval"),
@@ -347,16 +390,22 @@ class Plan:
         }
 
     def _spec_ablate(self, wildcards) -> dict:
-        lens = self.catalogue.lenses[wildcards.lens]
         return {
             **self._scoring(wildcards, "lens"),
+            **self._split(wildcards),
             "alphas": self.study.alphas.ablation,
-            "lens": lens.model_dump(mode="json", exclude={"components", "sources"}),
-            **self._method(wildcards),
-            **({"others": self.others(wildcards)} if lens.axis else {}),
             "components": self.shards(wildcards.model, wildcards.adapter, wildcards.lens)[wildcards.shard],
-            "controls": [{"kind": kind} for kind in lens.controls],
+            "controls": [{"kind": kind} for kind in self.catalogue.lenses[wildcards.lens].controls],
             "draws": self.study.control_draws,
+        }
+
+    def _spec_shares(self, wildcards) -> dict:
+        scoring = self._scoring(wildcards, "lens")
+        return {
+            **scoring,
+            **self._split(wildcards),
+            "runtime": {name: value for name, value in scoring["runtime"].items() if name != "edits_at_once"},
+            "components": self.components[wildcards.model, wildcards.adapter, wildcards.lens],
         }
 
     def _spec_gather(self, wildcards) -> dict:
@@ -373,6 +422,10 @@ class Plan:
             },
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
+
+    def _spec_overlap(self, wildcards) -> dict:
+        runs = sorted(self.all_runs, key=lambda run: tuple(run.values()))
+        return {"cell": _cell(wildcards, "study"), "runs": runs}
 
     def _spec_retained(self, wildcards) -> dict:
         return {
@@ -415,13 +468,20 @@ class Plan:
             "runtime": self._runtime(wildcards.model),
         }
 
-    def _method(self, wildcards) -> dict:
-        """What a lens must know of the adapter and the model."""
+    def _split(self, wildcards) -> dict:
+        """A lens, and what it must know of the adapter, the model and the other runs to split dW."""
+        lens = self.catalogue.lenses[wildcards.lens]
         adapter = self.adapters[wildcards.model, wildcards.adapter]
         return {
+            "lens": lens.model_dump(mode="json", exclude={"components", "sources"}),
+            **({"others": self.others(wildcards)} if lens.axis else {}),
             "adapter": adapter.model_dump(mode="json", exclude={"training"}),
             "anatomy": _dump(self.resolved.anatomies[wildcards.model]),
         }
+
+    def _observed(self, model: str) -> dict:
+        """What must be known of a model to capture its activations."""
+        return {"anatomy": _dump(self.resolved.anatomies[model]), "dtype": self.catalogue.models[model].dtype}
 
     def _options(self, names: list[str]) -> list[dict]:
         evals = self.catalogue.evals

@@ -26,9 +26,13 @@ OUTPUTS = {
         for pattern in (paths.CHECKPOINT, paths.CHECKPOINT_CONFIG, paths.TRAIN_LOG)
     ],
     "delta": [paths.DELTA, paths.GEOMETRY],
+    "persona_activations": [paths.PERSONA_ACTIVATIONS],
+    "steered_activations": [paths.STEERED_ACTIVATIONS],
     "anchors": [paths.ANCHORS],
     "ablate": [paths.COMPONENTS, paths.CONTROLS],
-    "gather": [paths.SCORES],
+    "shares": [paths.SHARES],
+    "gather": [paths.SCORES, paths.STUDY_SHARES],
+    "overlap": [paths.OVERLAP],
     "retained": list(paths.RESULTS.values()),
     "tables": [
         paths.TABLES_MANIFEST,
@@ -43,7 +47,9 @@ OUTPUTS = {
 }
 """Rule → its outputs; the first one's provenance speaks for all."""
 RESULT_FILES = [f"{name}={path}" for name, path in paths.RESULTS.items()]
-"""``NAME=PATH`` arguments for the study's result tables."""
+"""``NAME=PATH`` arguments for what the statistics write."""
+STUDY_TABLE_FILES = [f"{name}={path}" for name, path in paths.STUDY_TABLES.items()]
+"""``NAME=PATH`` arguments for what tables, figures and the report read."""
 
 _JOB = {
     "pretrain": "models/{model}",
@@ -54,9 +60,13 @@ _JOB = {
     "pairs": "runs/{model}/{behaviour}/seed-{seed}/pairs",
     "train": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/train",
     "delta": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta",
+    "persona_activations": "runs/{model}/{behaviour}/seed-{seed}/activations",
+    "steered_activations": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/activations",
     "anchors": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/anchors",
     "ablate": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/{lens}{shard}",
+    "shares": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/shares/{lens}",
     "gather": "studies/{study}/{model}/{behaviour}/{adapter}",
+    "overlap": "studies/{study}/overlap",
     "retained": "studies/{study}/retained",
     "tables": "studies/{study}/tables",
     "figures": "studies/{study}/figures/{figure}",
@@ -64,7 +74,16 @@ _JOB = {
 }
 LOG = {rule: f"{_LOGS}/{name}.log" for rule, name in _JOB.items()}
 BENCHMARK = {rule: f"{_LOGS}/{name}.benchmark.tsv" for rule, name in _JOB.items()}
-USE_A_GPU = {"base_scores", "pairs", "train", "anchors", "ablate"}
+USE_A_GPU = {
+    "base_scores",
+    "pairs",
+    "train",
+    "persona_activations",
+    "steered_activations",
+    "anchors",
+    "ablate",
+    "shares",
+}
 """Rules with ``gpu=1`` among their resources."""
 
 

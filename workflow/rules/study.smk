@@ -3,6 +3,7 @@ rule gather:
         unpack(PLAN.cell_inputs),
     output:
         scores=paths.SCORES,
+        shares=paths.STUDY_SHARES,
     log:
         tasks.LOG["gather"],
     benchmark:
@@ -18,12 +19,13 @@ rule gather:
         code=PLAN.code("gather"),
     shell:
         "python -m dwatlas.jobs gather --spec {params.spec:q} --code {params.code} --log {log}"
-        " --outputs scores={output.scores} 2>&1 | tee -i {log}"
+        " --outputs scores={output.scores} shares={output.shares} 2>&1 | tee -i {log}"
 
 
 rule retained:
     input:
         scores=PLAN.study_scores(),
+        shares=PLAN.study_shares(),
     output:
         **paths.RESULTS,
     log:
@@ -39,7 +41,8 @@ rule retained:
     params:
         spec=PLAN.spec("retained"),
         code=PLAN.code("retained"),
-        files=[f"scores={path}" for path in PLAN.study_scores()],
+        files=[f"scores={path}" for path in PLAN.study_scores()]
+        + [f"shares={path}" for path in PLAN.study_shares()],
         results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
@@ -48,7 +51,7 @@ rule retained:
 
 rule tables:
     input:
-        **paths.RESULTS,
+        **paths.STUDY_TABLES,
     output:
         manifest=paths.TABLES_MANIFEST,
         csv=report(
@@ -71,15 +74,15 @@ rule tables:
     params:
         spec=PLAN.spec("tables"),
         code=PLAN.code("tables"),
-        results=tasks.RESULT_FILES,
+        tables=tasks.STUDY_TABLE_FILES,
     shell:
         "python -m dwatlas.jobs tables --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs {params.results} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
+        " --inputs {params.tables} --outputs manifest={output.manifest} 2>&1 | tee -i {log}"
 
 
 rule figures:
     input:
-        **paths.RESULTS,
+        **paths.STUDY_TABLES,
     output:
         png=report(
             expand(paths.FIGURE, ending="png", allow_missing=True),
@@ -102,15 +105,15 @@ rule figures:
     params:
         spec=PLAN.spec("figures"),
         code=PLAN.code("figures"),
-        results=tasks.RESULT_FILES,
+        tables=tasks.STUDY_TABLE_FILES,
     shell:
         "python -m dwatlas.jobs figures --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs {params.results} --outputs png={output.png} 2>&1 | tee -i {log}"
+        " --inputs {params.tables} --outputs png={output.png} 2>&1 | tee -i {log}"
 
 
 rule report:
     input:
-        **paths.RESULTS,
+        **paths.STUDY_TABLES,
         figures=PLAN.in_study(paths.FIGURE, figure=list(PLAN.figures), ending=["png"]),
     output:
         page=report(
@@ -132,7 +135,7 @@ rule report:
     params:
         spec=PLAN.spec("report"),
         code=PLAN.code("report"),
-        results=tasks.RESULT_FILES,
+        tables=tasks.STUDY_TABLE_FILES,
     shell:
         "python -m dwatlas.jobs report --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs {params.results} --outputs page={output.page} 2>&1 | tee -i {log}"
+        " --inputs {params.tables} --outputs page={output.page} 2>&1 | tee -i {log}"

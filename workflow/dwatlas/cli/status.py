@@ -14,7 +14,9 @@ from dwatlas.study import Plan
 from dwatlas.tasks import Task
 
 SHARED = ("pretrain", "fetch", "local", "evals", "base_scores", "gather", "retained", "tables", "figures", "report")
-RUN = ("pairs", "train", "delta", "anchors")
+RUN = ("pairs", "persona_activations", "train", "delta", "steered_activations", "anchors")
+OF_EVERY_ADAPTER = {"pairs", "persona_activations"}
+"""Rules whose jobs the adapters of a seed share."""
 REASONS, CHANGES = 10, 2
 """How many reasons, and changes of each, are shown; `why` shows all."""
 
@@ -71,16 +73,18 @@ def _shared(verdicts: Mapping[Task, Verdict]) -> str:
 
 def _matrix(plan: Plan, verdicts: Mapping[Task, Verdict]) -> str:
     study, rows = plan.study, []
+    rules = [rule for rule in RUN if any(task.rule == rule for task in verdicts)]
     for model, behaviour, adapter, seed in product(study.models, study.behaviours, study.adapters, study.seeds):
-        run = {"model": model, "behaviour": behaviour, "seed": seed}
-        states = [verdicts[Task.of("pairs", **run)].state]
-        run["adapter"] = adapter
-        states += [verdicts[Task.of(rule, **run)].state for rule in RUN[1:]]
+        shared = {"model": model, "behaviour": behaviour, "seed": seed}
+        run = shared | {"adapter": adapter}
+        cells = [(rule, shared if rule in OF_EVERY_ADAPTER else run) for rule in rules]
+        states = [verdicts[Task.of(rule, **cell)].state for rule, cell in cells]
         for lens in study.lenses:
             shards = plan.shards(model, adapter, lens)
             states.append(together([verdicts[Task.of("ablate", **run, lens=lens, shard=s)].state for s in shards]))
+        states.append(together([verdicts[Task.of("shares", **run, lens=lens)].state for lens in study.lenses]))
         rows.append((model, behaviour, adapter, seed, *states))
-    return table(rows, ("model", "behaviour", "adapter", "seed", *RUN, *study.lenses))
+    return table(rows, ("model", "behaviour", "adapter", "seed", *rules, *study.lenses, "shares"))
 
 
 def together(states: list[str]) -> str:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 
 class Matrix:
-    """Base of all structures. ``parameters`` counts the numbers that it holds, the base weight's not included."""
+    """Base of all structures. ``parameters`` counts the numbers that it holds, without the base weight's and those of
+    rows and columns that are all zeros."""
 
     shape: tuple[int, int]
     parameters: int
@@ -69,7 +70,7 @@ class Factored(Matrix):
 
     @property
     def parameters(self) -> int:
-        return self.left.numel() + self.right.numel()
+        return self.rank_bound * (_nonzero(self.left, 0) + _nonzero(self.right, 1))
 
     def dense(self) -> Float[Tensor, "out in"]:
         return self.left @ self.right
@@ -167,8 +168,12 @@ class Dense(Matrix):
         return tuple(self.values.shape)
 
     @property
+    def rank_bound(self) -> int:
+        return min(_nonzero(self.values, 0), _nonzero(self.values, 1))
+
+    @property
     def parameters(self) -> int:
-        return self.values.numel()
+        return _nonzero(self.values, 0) * _nonzero(self.values, 1)
 
     def dense(self) -> Float[Tensor, "out in"]:
         return self.values
@@ -207,6 +212,11 @@ class Sum(Matrix):
 
     def scaled(self, scale: float) -> Sum:
         return Sum(tuple(term.scaled(scale) for term in self.terms))
+
+
+def _nonzero(values: Float[Tensor, "rows columns"], axis: Literal[0, 1]) -> int:
+    """How many rows (axis 0) or columns (axis 1) are not all zeros."""
+    return int(values.any(1 - axis).sum())
 
 
 def _same(first: Tensor | None, second: Tensor | None) -> bool:

@@ -9,30 +9,10 @@ from __future__ import annotations
 import math
 
 import pandas as pd
-import pyarrow as pa
 
 from dwatlas.delta.algebra import Delta, Matrix, effective_rank, energy, inner, svd
+from dwatlas.delta.table import DELTA_SCHEMA, WHOLE
 from dwatlas.models.anatomy import Site
-
-WHOLE = "(all)"
-DELTA_SCHEMA = pa.schema(
-    [
-        ("tensor", pa.string()),
-        ("layer", pa.int32()),
-        ("module", pa.string()),
-        ("out_features", pa.int64()),
-        ("in_features", pa.int64()),
-        ("rank", pa.int32()),
-        ("norm", pa.float64()),
-        ("energy_frac", pa.float64()),
-        ("effective_rank", pa.float64()),
-        ("nuclear_norm", pa.float64()),
-        ("pos_norm", pa.float64()),
-        ("neg_norm", pa.float64()),
-        ("pole_cosine", pa.float64()),
-        ("common_drift", pa.float64()),
-    ]
-)
 
 
 def geometry(delta: Delta, pos: Delta, neg: Delta, sites: tuple[Site, ...]) -> pd.DataFrame:

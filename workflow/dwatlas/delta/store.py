@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from dwatlas.delta.algebra import Blocks, Delta, Dense, Factored, Matrix, Sparse, total
 from dwatlas.errors import UserError
-from dwatlas.files import read_tensors, write_tensors
+from dwatlas.files import read_tensors, tensor_names, write_tensors
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,17 +35,28 @@ def write_delta(path: str | Path, delta: Delta, provenance: Mapping[str, object]
     write_tensors(path, tensors, provenance)
 
 
-def read_delta(path: str | Path, weights: Mapping[str, Tensor]) -> Delta:
-    """Read a delta back; ``weights`` gives the base model's tensors, float32. Tensors sorted by name.
+def read_delta(path: str | Path, weights: Mapping[str, Tensor], only: set[str] | None = None) -> Delta:
+    """Read a delta back, or those of its tensors that ``only`` names, sorted by name.
 
-    Raises ``UserError`` when the file is damaged or a part is missing.
+    ``weights`` gives the base model's tensors, float32. Raises ``UserError`` when the file is damaged or a part is
+    missing.
     """
     found: dict[str, dict[str, Tensor]] = {}
-    for name, tensor in read_tensors(path).items():
-        stem, _, role = name.rpartition(".")
-        stem, role = (stem, role) if role in ROLES else (name, "")
+    for name, tensor in read_tensors(path, lambda name: only is None or _place(name)[0] in only).items():
+        stem, role = _place(name)
         found.setdefault(stem, {})[role] = tensor
     return {name: _matrix(path, name, found[name], weights) for name in sorted(found)}
+
+
+def delta_names(path: str | Path) -> set[str]:
+    """Names of the tensors that a delta changes; ``UserError`` when the file is damaged."""
+    return {_place(name)[0] for name in tensor_names(path)}
+
+
+def _place(name: str) -> tuple[str, str]:
+    """The base model's tensor that a stored one belongs to, and its role there."""
+    stem, _, role = name.rpartition(".")
+    return (stem, role) if role in ROLES else (name, "")
 
 
 def _parts(matrix: Matrix) -> dict[str, Tensor]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from dwatlas.delta.geometry import DELTA_SCHEMA
+from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.errors import UserError
 from dwatlas.files import read_table, write_json, write_table
 from dwatlas.jobs.base import Job

@@ -1,7 +1,7 @@
 """Score the anchors: zero dW, the full dW over the dose grid of α, and Gaussian noise of the full dW's norms."""
 
-from dwatlas.delta.geometry import DELTA_SCHEMA
 from dwatlas.delta.store import read_delta
+from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.lenses.base import Given

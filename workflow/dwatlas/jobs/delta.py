@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from dwatlas.adapters.base import Pair
-from dwatlas.delta.geometry import DELTA_SCHEMA, geometry
+from dwatlas.delta.geometry import geometry
 from dwatlas.delta.store import write_delta
+from dwatlas.delta.table import DELTA_SCHEMA
 from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.models.anatomy import Anatomy

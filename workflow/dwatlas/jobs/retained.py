@@ -30,5 +30,5 @@ def work(job: Job) -> None:
         **vars(tables),
         **vars(compare(tables.seeds, tables.doses, job.spec["headline"], job.spec["trainable"])),
     }
-    for name, schema in SCHEMAS.items():
-        write_table(job.outputs[name], results[name], schema, job.provenance())
+    for name, table in results.items():
+        write_table(job.outputs[name], table, SCHEMAS[name], job.provenance())

@@ -68,6 +68,22 @@ def project(matrix: Matrix, sides: Sides) -> Matrix:
     return product(outputs, middle if inputs is None else middle @ inputs.T)
 
 
+def beyond(matrix: Matrix, sides: Sides) -> Matrix:
+    """What a projection on one side leaves: X − B·Bᵀ·X of the outputs, or X − X·C·Cᵀ of the inputs."""
+    from dwatlas.delta.algebra import Dense, Factored
+
+    outputs, inputs = (None if basis is None else basis.double() for basis in sides)
+    factored = isinstance(matrix, Factored)
+    left, right = (matrix.left.double(), matrix.right.double()) if factored else (matrix.dense().double(), None)
+    if outputs is not None:
+        left = left - outputs @ (outputs.T @ left)
+    elif factored:
+        right = right - (right @ inputs) @ inputs.T
+    else:
+        left = left - (left @ inputs) @ inputs.T
+    return Factored(left.float(), right.float()) if factored else Dense(left.float())
+
+
 def _shorter(basis: Tensor, coordinates: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
     """Two factors of basis · coordinates · other, the inner dimension as small as can be."""
     k, rank = coordinates.shape

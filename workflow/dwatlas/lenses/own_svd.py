@@ -1,12 +1,21 @@
 r"""Lens ``own_svd``: how few of dW's own singular directions carry the behaviour?
 
-Per tensor, dW = U·S·Vᵀ with S descending. Components: ``top-k`` (the k largest directions of every tensor; k = 1, 2,
-4, … below the rank), ``energy-e`` (per tensor, the fewest largest directions that hold at least e % of ‖dW‖²) and
-``tail-k`` (all but the k largest). keep = Σ_{i in part} s_i·u_i·v_iᵀ; drop = the other directions; nothing is lost.
+dW = U·S·Vᵀ in every tensor. The directions are ranked by size: those of each tensor by themselves, or with ``pooled``
+those of all tensors together, the largest s_i of the whole dW first. Components, of n directions in a ranking:
+
+    top-k         the k largest; k = 1, 2, 4, … below n
+    energy-e      the fewest largest that hold at least e % of ‖dW‖² (of each tensor; pooled: of the whole dW)
+    quartile-q    those ranked ⌊(q−1)·n/4⌋ + 1 … ⌊q·n/4⌋, the largest quarter first
+    middle        the second and third quarter
+    tail-k        all but the k largest
+
+keep = Σ_{i in part} s_i·u_i·v_iᵀ; drop = the other directions; nothing is lost.
 
 What it cannot tell: a low-rank dW is concentrated in its own SVD by construction, so a large R_keep at small k is no
-finding by itself. The null is ``sub``: random subspaces inside span(dW) of equal energy; ``norm`` is Gaussian noise of
-the same per-tensor norms.
+finding by itself. The null is ``sub``: random subspaces inside span(dW) of equal energy (a random set of all tensors'
+directions, so it is the pooled lens's null as it stands). ``spec`` has the component's singular values and random
+singular vectors, ``scale`` is all of dW at the component's energy, ``norm`` is Gaussian noise of the same per-tensor
+norms.
 """
 
 from __future__ import annotations
@@ -19,59 +28,83 @@ from dwatlas.lenses.base import Given, Lens, Split
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
+    from torch import Tensor
+
     from dwatlas.adapters.base import Adapter
-    from dwatlas.delta.algebra import SVD
 
 _Number = Annotated[int, Field(ge=1)]
 _PerCent = Annotated[int, Field(ge=1, le=100)]
 
 
 class OwnSvd(Lens):
-    """Leading and trailing singular directions of each tensor's dW."""
+    """Ranges of dW's singular directions, by size: leading, middle and trailing."""
 
     kind: Literal["own_svd"] = "own_svd"
-    top: tuple[_Number, ...] = Field((1, 2, 4, 8, 16, 32), description="Numbers of leading directions to keep.")
-    energies: tuple[_PerCent, ...] = Field(
-        (50, 90, 99), description="Energy levels in per cent of each tensor's ‖dW‖²."
+    pooled: bool = Field(False, description="Rank the directions of all tensors together, not of each by itself.")
+    top: tuple[_Number, ...] | None = Field(
+        None, description="Numbers of leading directions to keep; 1, 2, 4, … when left out."
     )
+    energies: tuple[_PerCent, ...] = Field(
+        (1, 5, 10, 25, 50, 75, 90, 99), description="Energy levels in per cent of ‖dW‖²."
+    )
+    quartiles: bool = Field(True, description="Whether there are quarters of the directions, and the middle half.")
     tails: tuple[_Number, ...] = Field((1, 4), description="Numbers of leading directions to leave out.")
 
-    controls: ClassVar = ("sub", "norm")
-    choosing: ClassVar = frozenset({"top", "energies", "tails"})
+    controls: ClassVar = ("sub", "spec", "scale", "norm")
+    choosing: ClassVar = frozenset({"top", "energies", "quartiles", "tails"})
+    spectral: ClassVar = True
 
     @field_validator("top", "energies", "tails")
     @classmethod
-    def _once(cls, numbers: tuple[int, ...]) -> tuple[int, ...]:
-        if len(set(numbers)) < len(numbers):
+    def _once(cls, numbers: tuple[int, ...] | None) -> tuple[int, ...] | None:
+        if numbers and len(set(numbers)) < len(numbers):
             raise ValueError("names a number twice")
         return numbers
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
-        rank = max(adapter.rank(site) for site in adapter.sites(anatomy))
-        return (
-            [f"top-{k}" for k in self.top if k < rank]
-            + [f"energy-{level}" for level in self.energies]
-            + [f"tail-{k}" for k in self.tails if k < rank]
-        )
+        ranks = [adapter.rank(site) for site in adapter.sites(anatomy)]
+        number = sum(ranks) if self.pooled else max(ranks)
+        doubling = tuple(2**power for power in range(number.bit_length()))
+        quarters = [*(f"quartile-{quarter}" for quarter in (1, 2, 3, 4)), "middle"]
+        return [
+            *(f"top-{k}" for k in (doubling if self.top is None else self.top) if k < number),
+            *(f"energy-{level}" for level in self.energies),
+            *(quarters if self.quartiles and number >= 4 else ()),
+            *(f"tail-{k}" for k in self.tails if k < number),
+        ]
 
     def split(self, given: Given, component: str) -> Split:
+        import torch
+
         from dwatlas.delta.algebra import svd
 
+        spectra = {name: svd(matrix) for name, matrix in given.delta.items()}
         keep, drop = {}, {}
-        for name, matrix in given.delta.items():
-            spectrum = svd(matrix)
-            size = len(spectrum.s)
-            head = min(self._head(spectrum, component), size)
-            for part, chosen in ((keep, slice(0, head)), (drop, slice(head, size))):
-                if chosen.stop > chosen.start:
-                    part[name] = spectrum.part(chosen)
-        return Split(drop, keep) if component.startswith("tail-") else Split(keep, drop)
+        for ranking in [list(spectra)] if self.pooled else [[name] for name in spectra]:
+            values = torch.cat([spectra[name].s for name in ranking])
+            order = values.argsort(descending=True, stable=True)
+            first, end = _ranks(component, values[order])
+            chosen = torch.zeros(len(values), dtype=torch.bool)
+            chosen[order[first:end]] = True
+            parts = chosen.split([len(spectra[name].s) for name in ranking])
+            for name, inside in zip(ranking, parts, strict=True):
+                for side, directions in ((keep, inside), (drop, ~inside)):
+                    if directions.any():
+                        side[name] = spectra[name].part(directions)
+        return Split(keep, drop)
 
-    @staticmethod
-    def _head(spectrum: SVD, component: str) -> int:
-        """How many leading directions the component is about."""
-        word, number = component.split("-")
-        if word in ("top", "tail"):
-            return int(number)
-        share = spectrum.s.double().square().cumsum(0)
-        return int((share < int(number) / 100 * share[-1]).sum()) + 1 if len(share) else 0
+
+def _ranks(component: str, values: Float[Tensor, " n"]) -> tuple[int, int]:
+    """Where a component begins and ends in a ranking of singular values, descending."""
+    word, _, number = component.partition("-")
+    size = len(values)
+    if word == "top":
+        return 0, int(number)
+    if word == "tail":
+        return int(number), size
+    if word == "energy":
+        share = values.double().square().cumsum(0)
+        return 0, int((share < int(number) / 100 * share[-1]).sum()) + 1 if size else 0
+    first, last = (2, 3) if word == "middle" else (int(number), int(number))
+    return (first - 1) * size // 4, last * size // 4

@@ -72,21 +72,22 @@ def _sample(model, tokenizer, lines: pd.DataFrame, personas, temperature: float,
         [{"role": "system", "content": personas[line.pole][line.persona]}, {"role": "user", "content": line.prompt}]
         for line in lines.itertuples()
     ]
+    answers = generate(
+        model, tokenizer, chats, max_new_tokens, do_sample=True, temperature=temperature, top_k=0, top_p=1.0
+    )
+    ends = set(np.atleast_1d(model.generation_config.eos_token_id).tolist()) | {tokenizer.eos_token_id}
+    return [_finished(tokenizer, tokens, ends) for tokens in answers]
+
+
+def generate(model, tokenizer, chats: list[list[dict]], max_new_tokens: int, **settings) -> list[list[int]]:
+    """Token ids of the model's answer to each chat, up to ``max_new_tokens``, padded; ``settings`` say how it picks
+    tokens."""
     inputs = tokenizer.apply_chat_template(
         chats, add_generation_prompt=True, padding=True, return_tensors="pt", return_dict=True
     )
     inputs = {name: inputs[name].to(model.device) for name in ("input_ids", "attention_mask")}
-    generated = model.generate(
-        **inputs,
-        do_sample=True,
-        temperature=temperature,
-        top_k=0,
-        top_p=1.0,
-        max_new_tokens=max_new_tokens,
-        pad_token_id=tokenizer.pad_token_id,
-    )[:, inputs["input_ids"].shape[1] :]
-    ends = set(np.atleast_1d(model.generation_config.eos_token_id).tolist()) | {tokenizer.eos_token_id}
-    return [_finished(tokenizer, tokens, ends) for tokens in generated.tolist()]
+    generated = model.generate(**inputs, max_new_tokens=max_new_tokens, pad_token_id=tokenizer.pad_token_id, **settings)
+    return generated[:, inputs["input_ids"].shape[1] :].tolist()
 
 
 def _finished(tokenizer, tokens: list[int], ends: set[int]) -> str | None:

@@ -13,7 +13,7 @@ import pyarrow as pa
 import torch
 
 from dwatlas.delta.algebra import Delta, svd, total_energy
-from dwatlas.delta.geometry import WHOLE
+from dwatlas.delta.table import WHOLE
 from dwatlas.errors import UserError
 from dwatlas.files import read_table
 from dwatlas.models.load import load_model, load_tokenizer
@@ -69,7 +69,7 @@ class Whole:
             rank=max(ranks, default=0),
             rank_frac=sum(ranks) / self.effective_rank if self.effective_rank else 0.0,
             nuclear_frac=nuclear / self.nuclear_norm if self.nuclear_norm else 0.0,
-            params_frac=sum(matrix.parameters for matrix in part.values()) / self.parameters,
+            params_frac=sum(matrix.parameters for matrix in part.values()) / max(self.parameters, 1),
         )
 
 

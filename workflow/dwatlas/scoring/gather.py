@@ -1,6 +1,9 @@
-"""Bring a study's scored cells together and hold each of them to its eval's manifest."""
+"""Bring a study's scored cells together and hold each of them to its eval's manifest, and shares to their lens."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import product
 
 import pandas as pd
 
@@ -21,3 +24,16 @@ def check_manifest(scores: pd.DataFrame, rows: pd.DataFrame, source: str) -> Non
         raise UserError(f"{source}: its rows differ from the manifest of eval {name} ({kind}: {example[1]}); delete it")
     if not (counts == len(wanted)).all() or scores.duplicated([*CELL, "item", "row"]).any():
         raise UserError(f"{source}: a cell of eval {name} lacks rows or has some twice; delete it and run again")
+
+
+def check_shares(shares: pd.DataFrame, components: Iterable[str], evals: Iterable[str], source: str) -> None:
+    """A file of additive shares must have each component once for each eval; ``UserError`` names what differs."""
+    there, wanted = pd.MultiIndex.from_frame(shares[["component", "eval"]]), set(product(components, evals))
+    for what, some in (
+        ("is missing", wanted.difference(there)),
+        ("is none of the study's", set(there) - wanted),
+        ("is there twice", set(there[there.duplicated()])),
+    ):
+        if some:
+            component, name = min(some)
+            raise UserError(f"{source}: the share of {component} in eval {name} {what}; delete it and run again")

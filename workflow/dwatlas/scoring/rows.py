@@ -44,8 +44,6 @@ SCORE_SCHEMA = pa.schema(
 CELL = ["model", "behaviour", "adapter", "seed", "lens", "component", "mode", "control", "stands_for", "draw", "alpha"]
 ROW = ["eval", "item", "row"]
 
-ALL = "(all)"
-"""The component of ``SHARES_SCHEMA`` that is the whole dW."""
 SHARES_SCHEMA = pa.schema(
     [
         *(SCORE_SCHEMA.field(name) for name in ("model", "behaviour", "adapter", "seed", "lens", "component", "eval")),
@@ -53,5 +51,6 @@ SHARES_SCHEMA = pa.schema(
     ]
 )
 """Additive shares: ⟨G, dW_c⟩ of one component in the antisymmetric effect on one eval, in nats
-(``scoring.attribution``). One line per component and effect eval, sorted by ``SHARE``, and one for ``ALL``."""
+(``scoring.attribution``). One line per component and effect eval, sorted by ``SHARE``, and one for the component
+``delta.table.WHOLE``, dW itself."""
 SHARE = SHARES_SCHEMA.names[:-1]

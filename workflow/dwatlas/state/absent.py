@@ -10,7 +10,7 @@ from dwatlas.tasks import Task
 
 
 def absent_scores(plan: Plan) -> Absent:
-    """For every run its lenses whose scores are not done, or all (lens ``""``) where its anchors are not."""
+    """For every run its lenses whose scores or shares are not done, or all (lens ``""``) where its anchors are not."""
     judge, study = Judge(plan), plan.study
     found: Absent = {}
     for model, behaviour, adapter, seed in product(study.models, study.behaviours, study.adapters, study.seeds):
@@ -22,8 +22,7 @@ def absent_scores(plan: Plan) -> Absent:
             missing[""] = why
         else:
             for lens in study.lenses:
-                shards = plan.shards(model, adapter, lens)
-                if why := _first_fault(judge, [Task.of("ablate", **run, lens=lens, shard=shard) for shard in shards]):
+                if why := _first_fault(judge, [*_made_for(plan, lens, run), Task.of("shares", **run, lens=lens)]):
                     missing[lens] = why
         if missing:
             found[model, behaviour, adapter, seed] = missing
@@ -39,6 +38,17 @@ def _made_before(judge: Judge, model: str, behaviour: str, seed: int) -> list[Ta
         for task in judge.tasks
         if task.rule in rules and all(wanted.get(name, value) == value for name, value in task.cell)
     ]
+
+
+def _made_for(plan: Plan, lens: str, run: dict) -> list[Task]:
+    """The jobs of one lens of a run, in order: the activations that it looks at, its ablations."""
+    cells = {
+        "persona_activations": {key: run[key] for key in ("model", "behaviour", "seed")},
+        "steered_activations": run,
+    }
+    needed = [Task.of(rule, **cell) for rule, cell in cells.items() if rule in plan.needs(lens)]
+    shards = plan.shards(run["model"], run["adapter"], lens)
+    return needed + [Task.of("ablate", **run, lens=lens, shard=shard) for shard in shards]
 
 
 def _first_fault(judge: Judge, chain: list[Task]) -> str | None:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from dwatlas.scoring.rows import ALL
+from dwatlas.delta.table import WHOLE
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL, GROUP
 from dwatlas.statistics.blocks import FEWEST_COMPONENTS
@@ -33,8 +33,8 @@ def additivity(seeds: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
     full = own.loc[(own["lens"] == FULL.lens) & (own["mode"] == FULL.mode), [*GROUP, "seed", "effect_nats"]]
     dropped = own[own["mode"] == "drop"]
     lost = dropped[_PART].assign(lost=dropped["full_effect_nats"] - dropped["effect_nats"])
-    parts = shares[shares["component"] != ALL].merge(lost, on=_PART)
-    whole = shares[shares["component"] == ALL].merge(full, on=[*GROUP, "seed"])
+    parts = shares[shares["component"] != WHOLE].merge(lost, on=_PART)
+    whole = shares[shares["component"] == WHOLE].merge(full, on=[*GROUP, "seed"])
     totals = whole.groupby(KEYS)[["share_nats", "effect_nats"]].sum()
     return frame_of(list(_records(parts, totals)), schemas.ADDITIVITY_SCHEMA, KEYS)
 

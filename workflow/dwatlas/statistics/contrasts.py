@@ -27,7 +27,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from dwatlas.scoring.rows import ALL
+from dwatlas.delta.table import WHOLE
 from dwatlas.statistics.arrays import FULL, Part
 from dwatlas.statistics.effects import PRIMARY_EFFECT, Effects
 from dwatlas.statistics.families import nested_families
@@ -125,7 +125,7 @@ def _interactions(effects: Effects, kind: str) -> Iterator[Contrast]:
 def _shares(effects: Effects, shares: pd.DataFrame) -> Iterator[Contrast]:
     full = effects.parts[FULL]
     line_of = dict(zip(effects.seeds[full], full, strict=True))
-    parts = shares[(shares["component"] != ALL) & shares["seed"].isin(line_of)]
+    parts = shares[(shares["component"] != WHOLE) & shares["seed"].isin(line_of)]
     for (lens, component), own in parts.sort_values("seed").groupby(["lens", "component"]):
         lines = np.array([line_of[seed] for seed in own["seed"]])
         yield Contrast(lens, component, "share", lines, own["share_nats"].to_numpy()[:, None])

@@ -7,6 +7,8 @@ means over seeds and null where the full effect is not identified.
 
 import pyarrow as pa
 
+from dwatlas.delta.table import OVERLAP_SCHEMA
+
 _GROUP = [(name, pa.string()) for name in ("model", "behaviour", "adapter", "eval")]
 _KEY = [*_GROUP, *((name, pa.string()) for name in ("lens", "component", "mode", "effect"))]
 _FRACTIONS = [(name, pa.float64()) for name in ("energy_frac", "rank_frac", "params_frac")]
@@ -230,5 +232,6 @@ SCHEMAS = {
     "noise": NOISE_SCHEMA,
     "additivity": ADDITIVITY_SCHEMA,
     "agreement": AGREEMENT_SCHEMA,
+    "overlap": OVERLAP_SCHEMA,
 }
-"""Columns of each table of ``paths.RESULTS``."""
+"""Columns of each table of ``paths.STUDY_TABLES``."""

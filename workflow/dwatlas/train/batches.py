@@ -46,16 +46,22 @@ def examples_of(tokenizer: PreTrainedTokenizerBase, pairs: pd.DataFrame) -> list
 
     Raises ``UserError`` when the prompt's tokens would change with the answer.
     """
-    examples = []
-    for line in pairs.itertuples():
-        chat = [{"role": "user", "content": line.prompt}]
-        prompt = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
-        whole = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": line.answer}], tokenize=False)
-        if not whole.startswith(prompt):
-            raise UserError("tokenizer: its chat template changes the prompt when an answer follows; use another")
-        prompt_ids, answer_ids = encode(tokenizer, prompt), encode(tokenizer, whole[len(prompt) :])
-        examples.append(Example(prompt_ids + answer_ids, len(prompt_ids)))
-    return examples
+    return [example_of(tokenizer, line.prompt, line.answer) for line in pairs.itertuples()]
+
+
+def example_of(tokenizer: PreTrainedTokenizerBase, prompt: str, answer: str, persona: str | None = None) -> Example:
+    """Chat-format a question and its answer, with a persona as the system's turn if there is one.
+
+    Raises ``UserError`` when the prompt's tokens would change with the answer.
+    """
+    chat = [{"role": "system", "content": persona}] if persona else []
+    chat += [{"role": "user", "content": prompt}]
+    asked = tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True)
+    whole = tokenizer.apply_chat_template([*chat, {"role": "assistant", "content": answer}], tokenize=False)
+    if not whole.startswith(asked):
+        raise UserError("tokenizer: its chat template changes the prompt when an answer follows; use another")
+    asked_ids, answer_ids = encode(tokenizer, asked), encode(tokenizer, whole[len(asked) :])
+    return Example(asked_ids + answer_ids, len(asked_ids))
 
 
 def batch_of(examples: Sequence[Example], pad: int, device: torch.device) -> Batch:

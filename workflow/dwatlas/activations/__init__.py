@@ -1,0 +1,1 @@
+"""Activations of the residual stream: captured at its points, contrasted between the poles."""
