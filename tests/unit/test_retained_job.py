@@ -4,11 +4,12 @@ import pandas as pd
 from test_statistics_tables import NULLS, SEEDS, make_scores
 
 from dwatlas import paths
+from dwatlas.delta.table import WHOLE
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import retained
 from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
-from dwatlas.scoring.rows import ALL, SCORE_SCHEMA, SHARES_SCHEMA
+from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
 from dwatlas.statistics.schemas import SCHEMAS
 
 RUN = {"model": "tiny", "behaviour": "agreement", "adapter": "lora-r1"}
@@ -22,7 +23,7 @@ def job_of(folder, inputs):
 
 
 def test_every_result_table_has_a_path_and_a_schema():
-    assert list(SCHEMAS) == list(paths.RESULTS)
+    assert list(SCHEMAS) == list(paths.STUDY_TABLES)
 
 
 def test_scores_and_shares_become_every_result_table(tmp_path):
@@ -31,12 +32,15 @@ def test_scores_and_shares_become_every_result_table(tmp_path):
     lines = [
         {**RUN, "seed": seed, "lens": "layers", "component": component, "eval": "claims", "share_nats": share}
         for seed in SEEDS
-        for component, share in {"layer-0": 0.0, "layer-1": 3.0, ALL: 3.0}.items()
+        for component, share in {"layer-0": 0.0, "layer-1": 3.0, WHOLE: 3.0}.items()
     ]
     write_table(shares, pd.DataFrame(lines), SHARES_SCHEMA)
     job = job_of(tmp_path, {"scores": [str(scores)], "shares": [str(shares)]})
     retained.work(job)
-    reading = Job("tables", {}, "code", {name: [path] for name, path in job.outputs.items()}, {})
+    overlap = tmp_path / "overlap.parquet"
+    write_table(overlap, SCHEMAS["overlap"].empty_table().to_pandas(), SCHEMAS["overlap"])
+    inputs = {name: [path] for name, path in {**job.outputs, "overlap": str(overlap)}.items()}
+    reading = Job("tables", {}, "code", inputs, {})
     tables = read_study_tables(reading)
     assert set(tables.contrasts["contrast"]) == {"keep_excess", "drop_excess", "interaction", "share"}
     assert tables.additivity["completeness"].between(0.8, 1.2).all() and len(tables.additivity) == 1
