@@ -118,7 +118,10 @@ def test_areas_are_never_told_stronger_than_their_test():
     curve = {"family": "top", "verdict": "identified", "control": "sub", "auc_keep": 0.1, "auc_keep_lo": 0.05,
              "auc_keep_hi": 0.15, "auc_keep_q": 0.01}  # fmt: skip
     unknown = {**curve, "verdict": "not_identified"}
-    told = told_of(part("top-1", -0.1), curves=(curve, {**curve, "family": "energy", "auc_keep_q": 0.2}, unknown))
+    less = {**curve, "auc_keep": -0.1, "auc_keep_lo": -0.15, "auc_keep_hi": -0.05, "auc_keep_q": 0.99}
+    unclear = {**curve, "family": "energy", "auc_keep_q": 0.2}
+    told = told_of(part("top-1", -0.1), curves=(curve, unclear, unknown, less))
+    assert "“top” carries less than a random subspace" in told.pop()
     assert told[1:] == [
         "The growing part “top” carries more than a random subspace of equal energy inside dW (AUC excess of R_keep "
         "+0.10 [0.05, 0.15]).",

@@ -91,7 +91,8 @@ def _title(line: pd.Series, adapter: str) -> str:
     if pd.isna(line["spearman"]):
         return adapter
     size = estimate(line["spearman"], line["spearman_lo"], line["spearman_hi"])
-    return f"{adapter}\nSpearman {size}, sum {number(line['completeness'])}"
+    whole = "" if pd.isna(line["completeness"]) else f", sum {number(line['completeness'])}"
+    return f"{adapter}\nSpearman {size}{whole}"
 
 
 def _legend() -> list:

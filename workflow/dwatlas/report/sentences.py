@@ -135,16 +135,22 @@ def _interaction(parts: pd.DataFrame) -> list[str]:
 def _area(line) -> str:
     size = estimate(line.auc_keep, line.auc_keep_lo, line.auc_keep_hi, sign=True)
     stand_in = STAND_INS.get(line.control, "a random stand-in")
-    clear = "carries more than" if line.auc_keep_q < LEVEL else "cannot be told from"
-    return f"The growing part “{line.family}” {clear} {stand_in} (AUC excess of R_keep {size})."
+    if line.auc_keep_q < LEVEL:
+        compared = "carries more than"
+    elif line.auc_keep_hi < 0:
+        compared = "carries less than"
+    else:
+        compared = "cannot be told from"
+    return f"The growing part “{line.family}” {compared} {stand_in} (AUC excess of R_keep {size})."
 
 
 def _additive(line) -> str:
     size = estimate(line.spearman, line.lo, line.hi)
-    sums = f"the shares sum to {number(line.completeness)} of the full effect"
+    whole = not pd.isna(line.completeness)
+    sums = f"; the shares sum to {number(line.completeness)} of the full effect" if whole else ""
     if line.lo > 0:
-        return f"Additive shares rank the parts as dropping them does: Spearman {size}; {sums}."
-    return f"That additive shares rank the parts as dropping them does cannot be shown: Spearman {size}; {sums}."
+        return f"Additive shares rank the parts as dropping them does: Spearman {size}{sums}."
+    return f"That additive shares rank the parts as dropping them does cannot be shown: Spearman {size}{sums}."
 
 
 def _strongest(parts: pd.DataFrame, mask: pd.Series, name: str) -> str:

@@ -20,6 +20,7 @@ spread over seeds (``Effects.over_draws``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -77,18 +78,22 @@ def _excesses(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iterator
 
 
 def _areas(effects: Effects, excesses: list[Contrast]) -> Iterator[Contrast]:
+    """Areas of the families whose members all have their structural null, in the same seeds."""
     found = {(one.lens, one.component, one.contrast): one for one in excesses if one.structural}
     for lens in dict.fromkeys(one.lens for one in found.values()):
-        for family, names in nested_families(_energies(effects, lens)).items():
-            for side in ("keep", "drop"):
-                members = [found.get((lens, name, f"{side}_excess")) for name in names]
-                if None in members or any(not np.array_equal(members[0].L.shape, one.L.shape) for one in members):
-                    continue
-                parts = [Part(lens, one.component, "keep") for one in members]
-                energy = effects.lines["energy_frac"].to_numpy()
-                e = np.stack([energy[effects.same_seeds(part, members[0].lines)] for part in parts])
-                area = np.einsum("ks,ksi->si", widths(e), np.stack([one.L for one in members]))
-                yield Contrast(lens, family, f"auc_{side}", members[0].lines, area, members[0].control, True)
+        for (family, names), side in product(nested_families(_energies(effects, lens)).items(), ("keep", "drop")):
+            members = [found.get((lens, name, f"{side}_excess")) for name in names]
+            if None not in members and len({tuple(effects.seeds[one.lines]) for one in members}) == 1:
+                yield _area(effects, family, f"auc_{side}", members)
+
+
+def _area(effects: Effects, family: str, contrast: str, members: list[Contrast]) -> Contrast:
+    lens, _, _, lines, _, control, _ = members[0]
+    kept = [Part(lens, one.component, "keep") for one in members]
+    energy = effects.lines["energy_frac"].to_numpy()
+    e = np.stack([energy[effects.same_seeds(part, lines)] for part in kept])
+    area = np.einsum("ks,ksi->si", widths(e), np.stack([one.L for one in members]))
+    return Contrast(lens, family, contrast, lines, area, control, True)
 
 
 def _energies(effects: Effects, lens: str) -> dict[str, float]:
