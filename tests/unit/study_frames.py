@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import product
+from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
@@ -100,8 +100,24 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
+        overlap=_overlap(),
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
+
+
+def _overlap():
+    """Seeds of one adapter share .6 of their leading directions and less of the others, two adapters half of that."""
+    units = list(product(TRAINABLE[MODEL], SEEDS))
+    lines = [
+        {
+            "model": MODEL, "behaviour": BEHAVIOUR, "adapter": one[0], "seed": one[1], "other_adapter": other[0],
+            "other_seed": other[1], "measure": measure, "k": k, "null": k / 64,
+            "value": (0.6 if one[0] == other[0] else 0.3) * max(k, 1) ** -0.2 + k / 64,
+        }
+        for one, other in combinations(units, 2)
+        for measure, k in (*product(("left", "right"), (1, 2, 4, 8)), ("cosine", 0))
+    ]  # fmt: skip
+    return pd.DataFrame(lines)[SCHEMAS["overlap"].names]
 
 
 def _parts(lenses):

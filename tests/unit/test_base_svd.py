@@ -12,7 +12,7 @@ from dwatlas.lenses.base_svd import BaseSvd
 from dwatlas.seeds import rng
 
 LENS = BaseSvd(sizes=(4,))
-PARTS = ["block-4", "rows-4", "columns-4", "tail-4", "outside"]
+PARTS = ["block-4", "rows-4-only", "columns-4-only", "tail-4", "outside"]
 SHAPES = {"square": (24, 24), "wide": (16, 40), "tall": (40, 16)}
 
 
@@ -37,7 +37,13 @@ def made(weights, delta=None) -> Given:
 
 
 def test_components_are_named_after_sizes_below_the_rank_and_outside_only_of_rectangular_weights():
-    assert BaseSvd(sizes=(1, 64)).names(Lora(), ANATOMY) == ["block-1", "rows-1", "columns-1", "tail-1", "outside"]
+    assert BaseSvd(sizes=(1, 64)).names(Lora(), ANATOMY) == [
+        "block-1",
+        "rows-1-only",
+        "columns-1-only",
+        "tail-1",
+        "outside",
+    ]
     square = ANATOMY.model_copy(update={"kv_heads": 4})
     assert BaseSvd(sizes=(1,)).names(Lora(target_modules=("q_proj", "v_proj")), square)[-1] == "tail-1"
 
@@ -67,7 +73,7 @@ def test_keep_and_drop_sum_to_dw_and_factors_stay_factors(weights, component, de
 
 @pytest.mark.parametrize(
     ("left", "right", "component"),
-    [(1, 2, "block-4"), (1, 9, "rows-4"), (9, 1, "columns-4"), (9, 10, "tail-4")],
+    [(1, 2, "block-4"), (1, 9, "rows-4-only"), (9, 1, "columns-4-only"), (9, 10, "tail-4")],
 )
 def test_a_singular_direction_pair_of_the_base_is_in_one_part_only(weights, left, right, component):
     delta = {}

@@ -22,7 +22,7 @@ from dwatlas.tables.study import pick
 CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "layers"}
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}
 CELL = {"model": MODEL, "behaviour": BEHAVIOUR}
-SELECTIONS = {kind: CELL if kind in ("dose", "adapters", "ranking") else CLAIMS for kind in KINDS}
+SELECTIONS = {kind: CELL if kind in ("dose", "overlap", "adapters", "ranking") else CLAIMS for kind in KINDS}
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     cells = [("m", "b", ["claims", "dilemmas"], ["layers"], 1)]
     stems = [key.stem for key in figure_keys(cells)]
     assert stems[0] == "forest.m.b.claims.layers"
-    assert stems[-1] == "dose.m.b"
+    assert stems[-2:] == ["dose.m.b", "overlap.m.b"]
     assert {"shares.m.b.claims.layers", "agreement.m.b.claims.layers", "excess.m.b.dilemmas.layers"} < set(stems)
     assert len(set(stems)) == 11
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
@@ -201,6 +201,17 @@ def test_places_in_the_model_are_mapped_by_layer(large):
     heads = render("map", large, **{**CLAIMS, "lens": "heads"})[0]
     assert [axes.get_xlabel() for axes in heads.axes[:4]] == ["query", "key-value", "output", "head"]
     assert map.are_places(["layer-0.q_proj", "layer-1.head-2"]) and not map.are_places(["layer-0", "read"])
+
+
+def test_overlap_tells_seeds_of_one_adapter_from_two_adapters(tables):
+    figure, data = render("overlap", tables, **CELL)
+    assert data.groupby("series").size().to_dict() == {
+        "lora-r1": 10 * 9, "lora-r8": 10 * 9, "two adapters, same seed": 5 * 9, "two adapters, other seeds": 20 * 9
+    }  # fmt: skip
+    within = next(line for line in figure.axes[0].lines if line.get_linewidth() == 1.4)
+    assert list(within.get_ydata()) == pytest.approx([0.6 * k**-0.2 + k / 64 for k in (1, 2, 4, 8)])
+    lonely = replace(tables, overlap=tables.overlap[:0])
+    assert any("fewer than two runs" in text.get_text() for text in render("overlap", lonely, **CELL)[0].axes[0].texts)
 
 
 def test_names_are_moved_apart_and_stay_inside():

@@ -18,7 +18,7 @@ from dwatlas.lenses.heads import Heads
 from dwatlas.lenses.own_svd import OwnSvd
 from dwatlas.lenses.shared_svd import SharedSvd
 
-BLOCKS = ["block-4", "rows-4", "columns-4", "tail-4", "outside"]
+BLOCKS = ["block-4", "rows-4-only", "columns-4-only", "tail-4", "outside"]
 QUARTILES = [f"quartile-{number}" for number in (1, 2, 3, 4)]
 SLICES = [
     f"layer-{layer}.{word}-{number}"
@@ -52,7 +52,7 @@ def test_a_behaviour_in_one_part_is_found_there_and_nowhere_else(ground, kind, w
         assert lines["component"].tolist()[0] == where
         assert lines["lo"][0] > 0 and lines["q"][0] < 0.05
         assert (lines["q"][1:] > 0.05).all()
-        assert lines["ratio"][0] == pytest.approx(1, abs=0.15)
+        assert 0.5 < lines["ratio"][0] < 1.1, "stand-ins may hold the part by chance"
 
 
 @pytest.mark.parametrize("kind", PARTITIONS)
@@ -101,24 +101,23 @@ def test_a_behaviour_in_a_direction_that_is_not_the_largest_is_found_there(groun
         deltas.append(directions(ground, sizes, {where: 0}, generator))
     tables = ground.tables({"full": deltas}, OwnSvd(), QUARTILES)
     lines = found(tables)
-    lines = lines[lines["control"] == "sub"].reset_index(drop=True)
     assert lines["component"][0] == f"quartile-{where + 1}"
     assert lines["lo"][0] > 0 and lines["q"][0] < 0.05
     assert (lines["q"][1:] > 0.05).all()
 
 
 def test_singular_directions_whose_effect_is_their_energy_show_no_excess(ground):
-    """dW = the gradient's four largest directions, singular values in proportion to the gradient's: uᵀ·G·v ∝ s."""
+    """dW = the gradient's four largest directions, with singular values about in proportion: uᵀ·G·v ∝ s."""
     generator, deltas = torch.Generator().manual_seed(5), []
     for strength in strengths(generator):
         delta = {}
         for name, gradient in ground.gradient.items():
             left, s, right = torch.linalg.svd(gradient.dense(), full_matrices=False)
-            delta[name] = SVD(left[:, :4], 1e-3 * float(strength) * s[:4], right[:4]).part(slice(None))
+            jitter = 1 + 0.1 * torch.randn(4, generator=generator)
+            delta[name] = SVD(left[:, :4], 1e-3 * float(strength) * s[:4] * jitter, right[:4]).part(slice(None))
         deltas.append(delta)
     tables = ground.tables({"full": deltas}, OwnSvd(), [*QUARTILES, "top-1", "top-2"])
-    lines = found(tables)
-    assert (lines.loc[lines["control"] == "sub", "q"] > 0.05).all()
+    assert (found(tables)["q"] > 0.05).all()
 
 
 def test_a_subspace_that_two_adapters_share_is_found_in_both_and_not_in_a_third(ground):

@@ -20,6 +20,7 @@ from dwatlas.fingerprint import job_fingerprint
 from dwatlas.lenses.base import Need
 from dwatlas.pairs.poles import POLES
 from dwatlas.provenance import canonical_json
+from dwatlas.registry import kinds, plugin
 from dwatlas.tables.names import TABLES
 from dwatlas.tasks import Task
 
@@ -435,6 +436,7 @@ class Plan:
             "headline": self.effect_evals[0],
             "trainable": {model: self.trainable_parameters(model) for model in self.study.models},
             "nulls": {lens: self.catalogue.lenses[lens].controls[0] for lens in self.study.lenses},
+            "matched": [kind for kind in kinds("controls") if plugin("controls", kind).shared_by == "energy"],
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
 

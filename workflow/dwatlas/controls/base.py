@@ -41,7 +41,8 @@ class Control(Plugin):
     """Base of all controls."""
 
     shared_by: ClassVar[Literal["nothing", "energy", "crop"]]
-    """Which components share draws: none; those of about the same energy; those whose random bases are alike."""
+    """Which components share draws: none; those of about the same energy, to which the effects of the draws are then
+    scaled (``statistics.effects``); those whose random bases are alike."""
     random: ClassVar[bool] = True
     """Whether draws differ; one is enough where they do not."""
 

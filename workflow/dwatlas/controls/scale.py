@@ -19,7 +19,7 @@ class Scale(Control):
 
     kind: Literal["scale"] = "scale"
 
-    shared_by: ClassVar = "energy"
+    shared_by: ClassVar = "nothing"
     random: ClassVar = False
 
     def draw(self, target: Target, rng: np.random.Generator) -> StandIn:

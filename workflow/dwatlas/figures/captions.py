@@ -46,6 +46,11 @@ CAPTIONS = {
         "the answers, divergence from the base model, and capability. Ribbons hold 5–95 % of random dW with the same "
         "norm in every tensor."
     ),
+    "overlap": (
+        "How much the k leading singular directions of two dW have in common, tensor by tensor, for outputs and inputs "
+        "(φ = 1: the same subspace). Coloured lines compare seeds of one adapter: the ceiling for any likeness between "
+        "adapters, in black. The dotted line is what random subspaces of the same dimensions share."
+    ),
     "adapters": (
         "Each adapter's effect on the headline eval, its transfer to other evals (their effect over the headline's), "
         "and what it costs: accuracy lost and divergence from the base model, means of α = −1 and α = +1. Dots are "

@@ -22,7 +22,7 @@ def work(job: Job) -> None:
     shares = pd.concat([SHARES_SCHEMA.empty_table().to_pandas(), *(read_table(path, SHARES_SCHEMA) for path in files)])
     missing = pd.DataFrame(job.spec["absent"], columns=SCHEMAS["missing"].names)
     absent = set(missing.drop(columns="why").itertuples(index=False, name=None))
-    tables = summarise(scores, absent, shares, job.spec["nulls"])
+    tables = summarise(scores, absent, shares, job.spec["nulls"], job.spec["matched"])
     results = {
         "missing": missing,
         "additivity": additivity(tables.seeds, shares),

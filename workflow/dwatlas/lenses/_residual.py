@@ -41,7 +41,7 @@ class Residual(Projection):
         "both", description="Matrices projected: those that write to the residual stream, those that read it, or both."
     )
 
-    controls: ClassVar = ("basis", "norm")
+    controls: ClassVar = ("basis", "scale", "norm")
     potency: ClassVar = True
 
     def shared(self, component: str) -> Shared:

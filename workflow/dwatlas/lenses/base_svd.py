@@ -3,18 +3,19 @@ r"""Lens ``base_svd``: does the behaviour sit where the base weight is large?
 The base weight of each tensor is W = U₀·S₀·V₀ᵀ with S₀ descending and r = min(out, in) directions. In these bases dW
 has the coordinates U₀ᵀ·dW·V₀. Each size k cuts them into four, which with what lies outside the bases sum to dW:
 
-    ``block-k``    U_k·U_kᵀ·dW·V_k·V_kᵀ          the k largest directions on both sides
-    ``rows-k``     U_k·U_kᵀ·dW·V_r−k·V_r−kᵀ      the k largest of the outputs, the other r − k of the inputs
-    ``columns-k``  U_r−k·U_r−kᵀ·dW·V_k·V_kᵀ      the other r − k of the outputs, the k largest of the inputs
-    ``tail-k``     U_r−k·U_r−kᵀ·dW·V_r−k·V_r−kᵀ  the others on both sides
-    ``outside``    dW − U₀·U₀ᵀ·dW·V₀·V₀ᵀ         of a rectangular W: the inputs (or outputs) that W does not use at all
+    ``block-k``         U_k·U_kᵀ·dW·V_k·V_kᵀ          the k largest directions on both sides
+    ``rows-k-only``     U_k·U_kᵀ·dW·V_r−k·V_r−kᵀ      the k largest of the outputs, the other r − k of the inputs
+    ``columns-k-only``  U_r−k·U_r−kᵀ·dW·V_k·V_kᵀ      the other r − k of the outputs, the k largest of the inputs
+    ``tail-k``          U_r−k·U_r−kᵀ·dW·V_r−k·V_r−kᵀ  the others on both sides
+    ``outside``         dW − U₀·U₀ᵀ·dW·V₀·V₀ᵀ         of a rectangular W: the inputs (or outputs) it does not use at all
 
 It projects on both sides. keep = the part; drop = dW without it. Vectors (norm weights, biases) have no such bases and
 are in drop.
 
 What it cannot tell: a block of k of d directions holds some of any dW, and the tail most of it. So each component is
-held against the same crop in Haar-random orthonormal bases (control ``basis``) and against Gaussian noise of the same
-per-tensor norms (``norm``).
+held against the same crop in Haar-random orthonormal bases (control ``basis``), against all of dW at the component's
+energy (``scale``), as random bases need not hold as much energy, and against Gaussian noise of the same per-tensor
+norms (``norm``).
 """
 
 from __future__ import annotations
@@ -44,17 +45,18 @@ class BaseSvd(Projection):
         (1, 4, 16), min_length=1, description="How many of the base weight's largest directions a block has."
     )
 
-    controls: ClassVar = ("basis", "norm")
+    controls: ClassVar = ("basis", "scale", "norm")
     choosing: ClassVar = frozenset({"sizes"})
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         shapes = [site.shape for site in adapter.sites(anatomy) if min(site.shape) > 1]
         most = max((min(shape) for shape in shapes), default=0)
-        blocks = [f"{word}-{k}" for k in self.sizes if k < most for word in ("block", "rows", "columns", "tail")]
+        words = ("block-{}", "rows-{}-only", "columns-{}-only", "tail-{}")
+        blocks = [word.format(k) for k in self.sizes if k < most for word in words]
         return blocks + [OUTSIDE] * any(rows != columns for rows, columns in shapes)
 
     def sides(self, given: Given, component: str, rng: np.random.Generator | None = None) -> dict[str, Sides]:
-        word, number = component.split("-")
+        word, number = component.split("-")[:2]
         k, found = int(number), {}
         for name, (u, v) in self._bases(given, rng).items():
             outputs = u[:, :k] if word in ("block", "rows") else u[:, k:]

@@ -11,9 +11,10 @@ K = 1, 2, 4, …, 64 below the model's width. Where the others' dW together have
 The scored dW is never among the others, so it cannot explain itself. keep = the projection; drop = dW without it.
 
 What it cannot tell: a subspace of K of d dimensions holds a share of any dW. So each component is held against random
-subspaces of the same dimensions (control ``basis``) and against Gaussian noise of the same per-tensor norms (``norm``).
-Another seed of the same adapter shares directions, too: compare with the entry over seeds, and with the overlaps within
-adapters in the figure `overlap`.
+subspaces of the same dimensions (control ``basis``), against all of dW at the component's energy (``scale``), as
+random subspaces hold less of it, and against Gaussian noise of the same per-tensor norms (``norm``). Another seed of
+the same adapter shares directions, too: compare with the entry over seeds, and with the overlaps within adapters in
+the figure `overlap`.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class SharedSvd(Projection):
         (1, 2, 4, 8, 16, 32, 64), min_length=1, description="Dimensions K of the subspaces."
     )
 
-    controls: ClassVar = ("basis", "norm")
+    controls: ClassVar = ("basis", "scale", "norm")
     choosing: ClassVar = frozenset({"dimensions"})
 
     @property

@@ -6,7 +6,8 @@ The effect of an edit is ``antisymmetric``, E = ½[h(+1) − h(−1)], or ``one_
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -55,6 +56,24 @@ class Effects:
         """For each of ``lines``, the line of ``part`` that has the same seed."""
         own = self.parts[part]
         return own[np.searchsorted(self.seeds[own], self.seeds[lines])]
+
+    def at_energies_of_parts(self, controls: Collection[str]) -> Effects:
+        """The same with the stand-ins of these kinds brought to the energy of what they stand for.
+
+        They are drawn for components of *about* the same energy, and a random part's effect is on average in proportion
+        to its energy e. So N° becomes N°·e_c/e, and for what is dropped the loss D − N° becomes (D − N°)·e_c/e: without
+        it, a component that has its share of the effect and no more would differ from its null by e_c − e.
+        """
+        adjusted = {kind: values.copy() for kind, values in self.values.items()}
+        energy = self.lines["energy_frac"].to_numpy()
+        for (part, control), draws in self.stand_ins.items():
+            if control not in controls or part == FULL:
+                continue
+            factor = (energy[self.same_seeds(part, draws)] / energy[draws])[:, None]
+            for values in adjusted.values():
+                full = values[self.same_seeds(FULL, draws)] if part.mode == "drop" else 0.0
+                values[draws] = full + (values[draws] - full) * factor
+        return replace(self, values=adjusted)
 
     def over_draws(
         self, kind: str, draws: Int[np.ndarray, " draws"]

@@ -42,12 +42,13 @@ def summarise(
     absent: Collection[Absent] = (),
     shares: pd.DataFrame | None = None,
     nulls: Mapping[str, str] | None = None,
+    matched: Collection[str] = (),
 ) -> Tables:
     """The tables of a study from its score rows (``SCORE_SCHEMA``): any models, behaviours and adapters, all seeds.
 
     A part of an ``absent`` lens is compared with the full dW of the seeds that it has; ``n_seeds`` says how many.
     ``shares`` are the additive shares (``SHARES_SCHEMA``), where there are any; ``nulls`` is lens → kind of its
-    structural control.
+    structural control, ``matched`` are the kinds whose draws have about the energy of what they stand for.
 
     R = N̄/D̄ is a ratio of means over seeds and items; p asks whether the part contributes (N̄ ≠ 0 where it is kept,
     N̄ ≠ D̄ where it is dropped), q adjusts it within (model, behaviour, adapter, eval, lens, mode, effect, estimand).
@@ -63,7 +64,7 @@ def summarise(
         doses += [group | record for record in dose_records(array)]
         if array.is_capability:
             continue
-        effects = measure_effects(array)
+        effects = measure_effects(array).at_energies_of_parts(matched)
         for kind in effects.values:
             stand_ins = list(control_records(effects, kind))
             controls += [group | record for record in stand_ins]
