@@ -14,11 +14,12 @@ PCA with centring would remove. Readers are projected on their input side, write
 
 What it cannot tell: k of d dimensions hold a share of any dW, more the larger k is, so every component is held against
 Haar-random subspaces of the same dimensions, shared between matrices in the same way (``basis``), and against Gaussian
-noise of the same per-tensor norms (``norm``). The oracle's basis is what dW does, so that dW acts in it is no finding;
-its excess is only a ceiling for the persona's. Where the contrast is exactly zero (the last token of the prompt at the
-input of the model, which is the same for both poles) there is no basis, and the matrices there are no part of the
-component. A subspace in which activations *differ* need not be one through which they *act*: small R_keep says that dW
-works elsewhere, not that the persona is not represented there.
+noise of the same per-tensor norms (``norm``). Random subspaces hold less of dW's energy than these do, so R_keep is to
+be read beside the energy's share. The oracle's basis is what dW does, so that dW acts in it is no finding; its excess
+is only a ceiling for the persona's. Where the contrast is exactly zero (the last token of the prompt at the input of
+the model, which is the same for both poles) there is no basis, and the matrices there are no part of the component. A
+subspace in which activations *differ* need not be one through which they *act*: small R_keep says that dW works
+elsewhere, not that the persona is not represented there.
 """
 
 from __future__ import annotations

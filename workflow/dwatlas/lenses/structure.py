@@ -27,7 +27,8 @@ at the norm of dW.
 
 What it cannot tell: a share of the dimensions holds about that share of any dW, so every component is held against
 Haar-random subspaces of the same dimensions, one for the model or one for each block as its own (``basis``), and
-against Gaussian noise of the same per-tensor norms (``norm``). Leading subspaces of different matrices overlap, since
+against Gaussian noise of the same per-tensor norms (``norm``). Random subspaces need not hold as much of
+dW's energy, so R_keep is to be read beside the energy's share. Leading subspaces of different matrices overlap, since
 trained weights share directions, so an excess in two of them is not two findings. Subspaces say where dW could act
 given weights alone; only gate-kernel, attention-active and sink know what activations are like.
 """
