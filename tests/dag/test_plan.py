@@ -20,14 +20,16 @@ DEFAULT = {
     "ablate": 30,
     "shares": 30,
     "gather": 2,
+    "overlap": 1,
     "retained": 1,
     "tables": 1,
-    "figures": 36,
+    "figures": 37,
     "report": 1,
     "study": 1,
 }
 """Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
-lenses, 2 for each lens, the dose–response, the comparison and ranking of adapters, and their profiles for each lens."""
+lenses, 2 for each lens, the dose–response, the overlap of dW, the comparison and ranking of adapters, their profiles
+for each lens."""
 PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "shares", "gather", "figures"}
 RULES = {
     name: body

@@ -28,7 +28,7 @@ from dwatlas.statistics.schemas import RETAINED_SCHEMA
 
 PAIR = {"model": "tiny-small", "behaviour": "agreement", "adapter": "lora-small", "seed": "0"}
 SCORES = paths.SCORES.format(study="small", **PAIR)
-TABLES = tuple(paths.RESULTS)
+TABLES = tuple(paths.STUDY_TABLES)
 LAYERS = [paths.COMPONENTS.format(**PAIR | {"seed": seed}, lens="layers", shard="") for seed in "01"]
 CLAIMS = "results/base/tiny-small/claims.parquet"
 PARTIAL = "making tables and figures of what is there"

@@ -44,7 +44,7 @@ RETAINED = "results/studies/small/retained.parquet"
 
 NOTHING: dict[str, int] = {}
 REPORT = {"report": 1, "study": 1}
-FIGURES = {"figures": 13} | REPORT
+FIGURES = {"figures": 14} | REPORT
 TABLES = {"tables": 1} | FIGURES
 STATISTICS = {"retained": 1} | TABLES
 AGGREGATES = {"gather": 1} | STATISTICS
@@ -52,22 +52,22 @@ ABLATIONS = {"ablate": 4} | AGGREGATES
 LENSES = {"shares": 4} | ABLATIONS
 LENS = LENSES | {"ablate": 2, "shares": 2}
 SCORES = {"anchors": 2} | LENSES
-DELTA = {"delta": 2} | SCORES
+DELTA = {"delta": 2, "overlap": 1} | SCORES
 TRAINING = {"train": 2} | DELTA
 PAIRS = {"pairs": 2} | TRAINING
 MODEL = {"pretrain": 1, "base_scores": 2} | PAIRS
 """Rule → jobs from a stage on: of 1 model, 1 behaviour, 1 adapter, 2 seeds, 2 lenses, 2 evals (1 capability)."""
-SEED = {"pairs": 1, "train": 1, "delta": 1, "anchors": 1, "ablate": 2, "shares": 2}
+SEED = {"pairs": 1, "train": 1, "delta": 1, "anchors": 1, "ablate": 2, "shares": 2, "overlap": 1}
 EVAL = {"evals": 1, "base_scores": 1}
 
 CONFIG = {
     "add a seed": (study(seeds=[0, 1, 2]), AGGREGATES | SEED),
     "replace a seed": (study(seeds=[0, 2]), AGGREGATES | SEED),
-    "add an adapter": (add_adapter, TRAINING | {"figures": 17}),
-    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 19}),
-    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 19}),
-    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 7}),
-    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 21}),
+    "add an adapter": (add_adapter, TRAINING | {"figures": 18}),
+    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 20}),
+    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 20}),
+    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 8}),
+    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 22}),
     "add an eval of a capability": (
         each(own("evals", "facts", kind="knowledge"), study(evals=["claims", "knowledge", "facts"])),
         AGGREGATES | EVAL | {"anchors": 2},
@@ -83,7 +83,7 @@ CONFIG = {
     "split lenses into jobs of two components": (study(components_per_job=2), ABLATIONS | {"ablate": 2 * (2 + 8)}),
     "change the draws of controls": (study(control_draws=11), ABLATIONS | {"anchors": 2}),
     "change the doses of ablations": (study(alphas={"ablation": [-1, -0.5, 0, 1]}), ABLATIONS),
-    "rename the study": (study(study="renamed"), AGGREGATES),
+    "rename the study": (study(study="renamed"), AGGREGATES | {"overlap": 1}),
     "reorder keys": (reorder_keys, NOTHING),
     "reorder seeds, lenses and evals": (
         study(seeds=[1, 0], lenses=["own_svd", "layers"], evals=["knowledge", "claims"]),
@@ -103,6 +103,7 @@ CODE = {
     "edit the scorer": (code("scoring/scorer.py", "choice"), SCORES | {"base_scores": 2}),
     "edit a lens": (code("lenses/layers.py", "split"), LENS),
     "edit a control of one lens": (code("controls/sub.py", "draw"), ABLATIONS | {"ablate": 2}),
+    "edit the overlap of dW": (code("delta/overlap.py", "overlaps"), TABLES | {"overlap": 1}),
     "edit integrated gradients": (code("scoring/attribution.py", "mean_gradient"), AGGREGATES | {"shares": 4}),
     "edit a lens that is not used": (code("lenses/modules.py", "split"), NOTHING),
     "edit the check of manifests": (code("scoring/gather.py", "check_manifest"), AGGREGATES),
@@ -128,9 +129,9 @@ FILES = {
     "delete .snakemake and add a seed": (each(forget_records, study(seeds=[0, 1, 2])), AGGREGATES | SEED),
     "delete .snakemake and remove a lens": (
         each(forget_records, study(lenses=["layers"])),
-        AGGREGATES | {"figures": 7},
+        AGGREGATES | {"figures": 8},
     ),
-    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 17}),
+    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 18}),
 }
 TABLE = CONFIG | CODE | FILES
 

@@ -31,7 +31,7 @@ COMPONENTS = {
     ],
 }
 EVALS = {"effect": {"claims"}, "all": {"claims", "knowledge"}}
-AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 13}
+AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 14}
 
 
 def scores_of(folder):
@@ -198,7 +198,7 @@ def test_one_adapter_is_compared_with_nothing(finished):
     ):
         assert read_table(finished.of_study / f"{name}.parquet", schema).empty
     figures = {path.name.partition(".")[0] for path in (finished.of_study / "figures").glob("*.png")}
-    assert figures == {"forest", "excess", "map", "curves", "shares", "agreement", "dose"}
+    assert figures == {"forest", "excess", "map", "curves", "shares", "agreement", "dose", "overlap"}
 
 
 def test_parquet_says_what_made_it(finished):
@@ -259,6 +259,7 @@ def test_another_seed_adds_that_seeds_jobs_only(finished):
         "anchors": 1,
         "ablate": 2,
         "shares": 2,
+        "overlap": 1,
     }
     seeds = re.findall(r"wildcards: .*\bseed=(\d+)", printed)
     assert seeds == ["2"] * 8

@@ -49,7 +49,7 @@ def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     assert stems[0] == "forest.m.b.claims.layers"
     assert stems[-2:] == ["dose.m.b", "overlap.m.b"]
     assert {"shares.m.b.claims.layers", "agreement.m.b.claims.layers", "excess.m.b.dilemmas.layers"} < set(stems)
-    assert len(set(stems)) == 11
+    assert len(set(stems)) == 12
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
 
 
