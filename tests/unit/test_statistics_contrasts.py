@@ -111,7 +111,7 @@ def test_excess_is_what_a_part_does_beyond_the_mean_of_its_draws(sign):
 
 
 def test_stand_ins_are_brought_to_the_energy_of_what_they_stand_for():
-    """A part of .4 and stand-ins of .5 of the energy, each with its share of the effect: no excess after, −.1 before."""
+    """A part of .4 of the energy, stand-ins of .5, each with its share of the effect: −.1 before, no excess after."""
     effects = made({"a": (0.4, 0.6)}, {("sub", "a"): (0.5, 0.5), ("basis", "a"): (0.5, 0.5)}, {"a": 0.4})
     effects.lines.loc[effects.lines["control"] != "", "energy_frac"] = 0.5
     brought = contrasts(effects.at_energies_of_parts(("sub",)))
