@@ -91,7 +91,7 @@ def test_a_hyperparameter_makes_training_and_what_follows_stale_and_why_names_it
     _, content, text = tool("status", study=changed)
     found = states(content)
     assert {rule for rule, some in found.items() if some == {"stale"}} == AFTER_TRAINING
-    assert "stale: train lora-small agreement tiny-small 0 and 9 more jobs: adapters.lora-small.r: 2 → 4" in text
+    assert "stale: train lora-small agreement tiny-small 0 and 10 more jobs: adapters.lora-small.r: 2 → 4" in text
     _, (why,), text = tool("why", DELTA, study=changed)
     assert text.splitlines() == [f"{DELTA}: stale", "  adapters.lora-small.r: 2 → 4"]
     assert why["changes"][0] | {"text": ""} == {

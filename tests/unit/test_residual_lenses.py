@@ -16,8 +16,8 @@ from dwatlas.lenses._residual import stream_of
 from dwatlas.lenses.act_pca import ActPca
 from dwatlas.lenses.base import Given
 from dwatlas.lenses.structure import Structure
+from dwatlas.models.anatomy import place
 from dwatlas.models.folder import save_model
-from dwatlas.models.stream import place
 from dwatlas.models.weights import Weights
 from dwatlas.seeds import rng, torch_generator
 

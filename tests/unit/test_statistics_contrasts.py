@@ -110,6 +110,17 @@ def test_excess_is_what_a_part_does_beyond_the_mean_of_its_draws(sign):
     assert (less.loc[["keep_excess", "drop_excess"], "p"] > 0.999).all()
 
 
+def test_stand_ins_are_brought_to_the_energy_of_what_they_stand_for():
+    """A part of .4 of the energy, stand-ins of .5, each with its share of the effect: −.1 before, no excess after."""
+    effects = made({"a": (0.4, 0.6)}, {("sub", "a"): (0.5, 0.5), ("basis", "a"): (0.5, 0.5)}, {"a": 0.4})
+    effects.lines.loc[effects.lines["control"] != "", "energy_frac"] = 0.5
+    brought = contrasts(effects.at_energies_of_parts(("sub",)))
+    for contrast in ("keep_excess", "drop_excess"):
+        assert contrasts(effects).loc[contrast, "a", "sub", "fixed_rows"].ratio == pytest.approx(-0.1)
+        assert brought.loc[contrast, "a", "sub", "fixed_rows"].ratio == pytest.approx(0)
+        assert brought.loc[contrast, "a", "basis", "fixed_rows"].ratio == pytest.approx(-0.1)
+
+
 def test_area_over_a_family_by_hand():
     energies = {"top-1": 0.25, "top-2": 0.5, "top-4": 0.75}
     at_once = made(

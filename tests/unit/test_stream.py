@@ -6,8 +6,9 @@ import torch
 from models_made import ANATOMY, ARCHITECTURES, relative
 
 from dwatlas.delta.bases import haar
+from dwatlas.models.anatomy import place, point
 from dwatlas.models.folder import save_model
-from dwatlas.models.stream import Stream, place, point, span
+from dwatlas.models.stream import Stream, span
 from dwatlas.models.weights import Weights
 from dwatlas.seeds import rng, torch_generator
 

@@ -21,7 +21,7 @@ from pydantic import Field
 
 from dwatlas.lenses._projection import Projection, Sides
 from dwatlas.lenses.base import Given
-from dwatlas.models.anatomy import READ, WRITE, Anatomy
+from dwatlas.models.anatomy import READ, WRITE, Anatomy, Place, place, point
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from dwatlas.adapters.base import Adapter
-    from dwatlas.models.stream import Place, Stream
+    from dwatlas.models.stream import Stream
 
 Shared = Literal["model", "block", "point"]
 
@@ -55,7 +55,6 @@ class Residual(Projection):
 
     def sides(self, given: Given, component: str, rng: np.random.Generator | None = None) -> dict[str, Sides]:
         from dwatlas.delta.bases import haar
-        from dwatlas.models.stream import place
 
         bases = self.bases(given, component) if rng is None else None
         sizes = given.once(
@@ -79,8 +78,6 @@ class Residual(Projection):
 
     def _touches(self, adapter: Adapter, anatomy: Anatomy) -> bool:
         """Whether the adapter changes a matrix that is projected."""
-        from dwatlas.models.stream import place
-
         return any(self._is_projected(place(anatomy, site.name)) for site in adapter.sites(anatomy))
 
     def _is_projected(self, where: Place) -> bool:
@@ -89,8 +86,6 @@ class Residual(Projection):
 
     def _index(self, component: str, where: Place) -> int:
         """Which of the component's subspaces is that of a tensor."""
-        from dwatlas.models.stream import point
-
         shared = self.shared(component)
         if shared == "point":
             return point(where.layer, where.module)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -95,3 +96,22 @@ class Anatomy(BaseModel):
 def parent(module: str) -> str:
     """The sub-module of a block that holds a projection."""
     return "self_attn" if module in ATTENTION else "mlp"
+
+
+class Place(NamedTuple):
+    """Where a tensor is: its block, its module's last name and its parameter's."""
+
+    layer: int
+    module: str
+    parameter: str
+
+
+def place(anatomy: Anatomy, tensor: str) -> Place:
+    """The place of a block's tensor."""
+    layer, *_, module, parameter = tensor.removeprefix(f"{anatomy.prefix}.").split(".")
+    return Place(int(layer), module, parameter)
+
+
+def point(layer: int, module: str) -> int:
+    """The point of the stream that a projection reads, or writes to."""
+    return 2 * layer + {"o_proj": 1, "gate_proj": 1, "up_proj": 1, "down_proj": 2}.get(module, 0)

@@ -13,12 +13,12 @@ from __future__ import annotations
 
 import json
 from functools import cached_property
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import torch
 
 from dwatlas.errors import UserError
-from dwatlas.models.anatomy import ATTENTION, Anatomy, parent
+from dwatlas.models.anatomy import ATTENTION, Anatomy, parent, point
 from dwatlas.provenance import readable
 
 if TYPE_CHECKING:
@@ -31,25 +31,6 @@ NO_GAIN = 1e-6
 """A gain smaller than this share of the largest lets nothing pass."""
 _ONE_PLUS = {"gemma", "gemma2", "gemma3", "gemma3_text", "vaultgemma"}
 """Types of models whose norms multiply by 1 + weight."""
-
-
-class Place(NamedTuple):
-    """Where a tensor is: its block, its module's last name and its parameter's."""
-
-    layer: int
-    module: str
-    parameter: str
-
-
-def place(anatomy: Anatomy, tensor: str) -> Place:
-    """The place of a block's tensor."""
-    layer, *_, module, parameter = tensor.removeprefix(f"{anatomy.prefix}.").split(".")
-    return Place(int(layer), module, parameter)
-
-
-def point(layer: int, module: str) -> int:
-    """The point of the stream that a projection reads, or writes to."""
-    return 2 * layer + {"o_proj": 1, "gate_proj": 1, "up_proj": 1, "down_proj": 2}.get(module, 0)
 
 
 def point_norms(anatomy: Anatomy, both_sides: bool) -> list[str]:

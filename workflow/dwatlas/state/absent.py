@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from itertools import product
 
+from dwatlas.matrix import Absent
 from dwatlas.state.judge import Judge
-from dwatlas.study import Absent, Plan
+from dwatlas.study import Plan
 from dwatlas.tasks import Task
 
 

@@ -1,0 +1,235 @@
+"""The matrix of a resolved study: its adapters, components, runs, figures, and all jobs.
+
+Everything here is ordinary Python over names and options; no torch, no files except the package's own source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import product
+from pathlib import Path
+
+from dwatlas import paths
+from dwatlas.adapters.base import Adapter
+from dwatlas.config.load import Resolved, load_study
+from dwatlas.errors import UserError
+from dwatlas.figures.names import FigureKey, figure_keys
+from dwatlas.lenses.base import Need
+from dwatlas.tasks import Task
+
+_MAKERS = {"built-in": "pretrain", "hub": "fetch", "local": "local"}
+"""Kind of model → the rule that makes it."""
+Absent = dict[tuple[str, str, str, int], dict[str, str]]
+"""(model, behaviour, adapter, seed) → lens → why it is missing; the lens ``""`` stands for the whole run."""
+
+
+class Matrix:
+    """The study's targets."""
+
+    def __init__(self, config: Mapping, catalogue: Path):
+        self.resolved: Resolved = load_study(config, catalogue)
+        self.study, self.catalogue = self.resolved.study, self.resolved.catalogue
+        self.adapters = {
+            (model, adapter): self._adapter(model, adapter)
+            for model, adapter in product(self.study.models, self.study.adapters)
+        }
+        self._check_sizes()
+        self._check_sources()
+        self.components = {
+            (model, adapter, lens): self._components(model, adapter, lens)
+            for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
+        }
+        self.absent: Absent = {}
+
+    def leave_out(self, absent: Absent) -> None:
+        """Aggregate without what is missing; ``UserError`` when nothing is left."""
+        self.absent = absent
+        if not self.study_scores():
+            why = next(iter(next(iter(absent.values())).values()))
+            raise UserError(f"partial: no run of the study is finished yet (first: {why})")
+
+    def _adapter(self, model: str, adapter: str) -> Adapter:
+        """An adapter as it is trained on one model; ``UserError`` when it acts nowhere or cannot have the size."""
+        method, anatomy = self.catalogue.adapters[adapter], self.resolved.anatomies[model]
+        if not method.sites(anatomy):
+            raise UserError(f"adapters.{adapter}.layers: covers no layer of {model}; widen the range")
+        try:
+            return method.sized(anatomy)
+        except UserError as fault:
+            raise UserError(f"adapters.{adapter}.{fault}") from fault
+
+    def _check_sizes(self) -> None:
+        """``UserError`` when the adapters were to be matched by trainable parameters and are not."""
+        if self.study.match_parameters is None:
+            return
+        for model in self.study.models:
+            counts = self.trainable_parameters(model)
+            least, most = min(counts, key=counts.get), max(counts, key=counts.get)
+            if counts[most] > (1 + self.study.match_parameters) * counts[least]:
+                raise UserError(
+                    f"match_parameters: on {model} {most} trains {counts[most]} parameters, {least} {counts[least]}; "
+                    "change their sizes, or give trainable_parameters in their places"
+                )
+
+    def _check_sources(self) -> None:
+        """``UserError`` when a lens is to look at other runs and the study has none."""
+        for lens in self.study.lenses:
+            axis = self.catalogue.lenses[lens].axis
+            if axis is None:
+                continue
+            there, wanted = getattr(self.study, axis), self.sources(lens)
+            for name in wanted:
+                if name not in there:
+                    raise UserError(
+                        f"lenses.{lens}.sources: {name} is none of the study's {axis}; add it or leave it out"
+                    )
+            if lonely := [one for one in there if not set(wanted) - {one}]:
+                raise UserError(
+                    f"lenses.{lens}: needs dW of other {axis} than {lonely[0]}; name more {axis}, or leave the lens out"
+                )
+
+    def trainable_parameters(self, model: str) -> dict[str, int]:
+        """How many parameters of a model each adapter of the study trains."""
+        anatomy = self.resolved.anatomies[model]
+        return {name: self.adapters[model, name].parameters(anatomy) for name in self.study.adapters}
+
+    def _components(self, model: str, adapter: str, lens: str) -> list[str]:
+        """Components of a lens for one model and adapter, in display order; ``UserError`` when one is unknown."""
+        options, method = self.catalogue.lenses[lens], self.adapters[model, adapter]
+        try:
+            names = options.names(method, self.resolved.anatomies[model])
+        except UserError as fault:
+            raise UserError(f"lenses.{lens}: {model} with {adapter}: {fault}") from fault
+        if not names:
+            raise UserError(f"lenses.{lens}: has no component for {model} with {adapter}; ask for smaller parts of dW")
+        for component in options.components or ():
+            if component not in names:
+                raise UserError(
+                    f"lenses.{lens}.components: {model} with {adapter} has no {component!r}; there are "
+                    f"{', '.join(names)}"
+                )
+        return [name for name in names if options.components is None or name in options.components]
+
+    @property
+    def effect_evals(self) -> list[str]:
+        """Evals that measure the behaviour."""
+        return [name for name, entry in self.catalogue.evals.items() if entry.is_effect]
+
+    def shards(self, model: str, adapter: str, lens: str) -> dict[str, list[str]]:
+        """The jobs that a lens is split into: the suffix of a job's files → its components. One job has no suffix."""
+        components, size = self.components[model, adapter, lens], self.study.components_per_job
+        if not size:
+            return {"": components}
+        firsts = range(0, len(components), size)
+        return {f"-{number}": components[first : first + size] for number, first in enumerate(firsts)}
+
+    def runs(self, model: str, behaviour: str, adapter: str) -> dict[int, list[str]]:
+        """Seeds that have scores, each with the lenses that it has."""
+        gone = {seed: self.absent.get((model, behaviour, adapter, seed), {}) for seed in self.study.seeds}
+        return {
+            seed: [lens for lens in self.study.lenses if lens not in missing]
+            for seed, missing in gone.items()
+            if "" not in missing
+        }
+
+    @property
+    def figures(self) -> dict[str, FigureKey]:
+        """All the study's figures by their stems."""
+        cells = []
+        for model, behaviour in product(self.study.models, self.study.behaviours):
+            runs = [self.runs(model, behaviour, adapter) for adapter in self.study.adapters]
+            there = {lens for run in runs for lenses in run.values() for lens in lenses}
+            if any(runs):
+                lenses = [lens for lens in self.study.lenses if lens in there]
+                cells.append((model, behaviour, self.effect_evals, lenses, sum(map(bool, runs))))
+        return {key.stem: key for key in figure_keys(cells)}
+
+    def in_study(self, pattern: str, **values: list[str]) -> list[str]:
+        """The paths that a pattern gives for this study and every combination of the values."""
+        return [
+            pattern.format(study=self.study.study, **dict(zip(values, combination, strict=True)))
+            for combination in product(*values.values())
+        ]
+
+    def cell_inputs(self, wildcards) -> dict[str, list[str]]:
+        """All files of scores and shares of one (model, behaviour, adapter), by kind."""
+        names = {key: getattr(wildcards, key) for key in ("model", "behaviour", "adapter")}
+        there = self.runs(**names)
+        runs = [names | {"seed": seed} for seed in there]
+        lenses = [names | {"seed": seed, "lens": lens} for seed, some in there.items() for lens in some]
+        shards = [
+            lens | {"shard": shard}
+            for lens in lenses
+            for shard in self.shards(names["model"], names["adapter"], lens["lens"])
+        ]
+        return {
+            "anchors": [paths.ANCHORS.format(**run) for run in runs],
+            "components": [paths.COMPONENTS.format(**shard) for shard in shards],
+            "controls": [paths.CONTROLS.format(**shard) for shard in shards],
+            "shares": [paths.SHARES.format(**lens) for lens in lenses],
+            "rows": [paths.EVAL.format(eval=name) for name in self.study.evals],
+        }
+
+    def study_scores(self) -> list[str]:
+        """Gathered scores of every (model, behaviour, adapter) that has any."""
+        return self._gathered(paths.SCORES)
+
+    def study_shares(self) -> list[str]:
+        """Gathered additive shares of the same."""
+        return self._gathered(paths.STUDY_SHARES)
+
+    def _gathered(self, pattern: str) -> list[str]:
+        return [pattern.format(study=self.study.study, **cell) for cell in self._cells if self.runs(**cell)]
+
+    @property
+    def _cells(self) -> list[dict]:
+        """Every (model, behaviour, adapter)."""
+        cells = product(self.study.models, self.study.behaviours, self.study.adapters)
+        return [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
+
+    @property
+    def all_runs(self) -> list[dict]:
+        """The cells of all runs that have scores."""
+        return [cell | {"seed": seed} for cell in self._cells for seed in self.runs(**cell)]
+
+    def deltas(self) -> list[str]:
+        """dW of every run that has scores."""
+        return [paths.DELTA.format(**run) for run in self.all_runs]
+
+    def tasks(self) -> Iterator[Task]:
+        """All jobs of the study, each after those that it depends on."""
+        study, name = self.study, self.study.study
+        for model in study.models:
+            yield Task.of(_MAKERS[self.catalogue.models[model].kind], model=model)
+        yield from (Task.of("evals", eval=one) for one in study.evals)
+        yield from (Task.of("base_scores", model=m, eval=one) for m, one in product(study.models, study.evals))
+        pairs = [
+            {"model": model, "behaviour": behaviour, "seed": seed}
+            for model, behaviour, seed in product(study.models, study.behaviours, study.seeds)
+        ]
+        runs = [{**pair, "adapter": adapter} for pair in pairs for adapter in study.adapters]
+        yield from (Task.of("pairs", **pair) for pair in pairs)
+        for rule in ("train", "delta", "anchors"):
+            yield from (Task.of(rule, **run) for run in runs)
+        needs = self.needs(*study.lenses)
+        for rule, cells in (("persona_activations", pairs), ("steered_activations", runs)):
+            yield from (Task.of(rule, **one) for one in cells if rule in needs)
+        for run, lens in product(runs, study.lenses):
+            for shard in self.shards(run["model"], run["adapter"], lens):
+                yield Task.of("ablate", **run, lens=lens, shard=shard)
+            yield Task.of("shares", **run, lens=lens)
+        yield from (Task.of("gather", study=name, **cell) for cell in self._cells)
+        yield Task.of("overlap", study=name)
+        yield Task.of("retained", study=name)
+        yield Task.of("tables", study=name)
+        yield from (Task.of("figures", study=name, figure=figure) for figure in self.figures)
+        yield Task.of("report", study=name)
+
+    def needs(self, *lenses: str) -> set[Need]:
+        """What lenses are given beside dW; activations have a rule of the same name."""
+        return {need for lens in lenses for need in self.catalogue.lenses[lens].needs}
+
+    def sources(self, lens: str) -> list:
+        """The values of a lens's axis, sorted: those that it names, else the study's."""
+        entry = self.catalogue.lenses[lens]
+        return sorted(entry.sources or getattr(self.study, entry.axis))
