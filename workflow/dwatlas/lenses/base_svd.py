@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dwatlas.lenses._projection import Projection, Sides, beyond
-from dwatlas.lenses.base import Given, Split, without
+from dwatlas.lenses.base import Given, Split, distinct, without
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ class BaseSvd(Projection):
 
     controls: ClassVar = ("basis", "scale", "norm")
     choosing: ClassVar = frozenset({"sizes"})
+
+    _distinct = field_validator("sizes")(distinct)
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         shapes = [site.shape for site in adapter.sites(anatomy) if min(site.shape) > 1]
