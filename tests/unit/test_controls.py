@@ -278,6 +278,15 @@ def test_a_component_without_energy_gets_no_draws_of_equal_energy():
     assert set(scored(parts, Mask(), delta=delta)["component"]) == {"part-0.2"}
 
 
+def test_a_random_set_is_never_made_of_parts_without_energy():
+    """Its effect could not be brought to the component's energy: 0/0."""
+    names = [f"model.layers.{index}.mlp.up_proj.weight" for index in range(10)]
+    delta = {name: Dense(float(index > 6) * torch.eye(2)) for index, name in enumerate(names)}
+    target = Target(Given(delta), {}, 0.2, "small", LENS)
+    for draw in range(20):
+        assert total_energy(Mask().draw(target, rng("a set", draw)).keep) > 0
+
+
 def test_what_is_not_random_is_drawn_once():
     parts, delta = parts_of(0.3)
     frame = scored(parts, Scale(), draws=5, delta=delta)

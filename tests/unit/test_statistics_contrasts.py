@@ -10,7 +10,7 @@ from dwatlas.delta.table import WHOLE
 from dwatlas.files import write_table
 from dwatlas.seeds import rng
 from dwatlas.statistics import schemas
-from dwatlas.statistics.additivity import additivity
+from dwatlas.statistics.additivity import additivity, spearman
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.arrays import SIZES
 from dwatlas.statistics.contrasts import contrast_records, widths
@@ -145,6 +145,11 @@ def test_a_fine_grid_approaches_the_area_of_a_half():
     assert np.array_equal(widths(e[::-1]), widths(e)[::-1])
 
 
+def test_profiles_without_a_common_part_have_no_correlation():
+    for parts in (0, 2):
+        assert np.isnan(spearman(np.ones((2, parts)), np.ones((2, parts)))).all()
+
+
 def test_families_are_parts_that_grow():
     assert nested_families({"top-16": 0.9, "top-2": 0.5, "top-4": 0.8, "rest": 0.1}) == {
         "top": ["top-2", "top-4", "top-16"]
@@ -153,6 +158,7 @@ def test_families_are_parts_that_grow():
         "global": ["global-1", "global-2", "global-4"]
     }
     assert nested_families({"layer-0": 0.1, "layer-1": 0.3, "layer-2": 0.6}) == {}
+    assert nested_families({"layer-0": 0.1, "layer-1": 0.3, "layer-2": 0.6 + 1e-12}) == {}, "a partition, rounded"
     assert nested_families({"tail-1": 0.9, "tail-4": 0.5, "q_proj": 0.2, "v_proj": 0.9}) == {}
 
 

@@ -232,4 +232,4 @@ class Matrix:
     def sources(self, lens: str) -> list:
         """The values of a lens's axis, sorted: those that it names, else the study's."""
         entry = self.catalogue.lenses[lens]
-        return sorted(entry.sources or getattr(self.study, entry.axis))
+        return sorted(entry.sources or getattr(self.study, entry.axis), key=lambda one: (str(type(one)), one))

@@ -12,9 +12,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dwatlas.controls.base import Control, StandIn, Target
+from dwatlas.lenses.base import NOTHING
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from dwatlas.lenses.base import Given, Lens
 
 
 class Mask(Control):
@@ -27,12 +30,20 @@ class Mask(Control):
     shared_by: ClassVar = "energy"
 
     def draw(self, target: Target, rng: np.random.Generator) -> StandIn:
-        from dwatlas.delta.algebra import total_energy
         from dwatlas.delta.matching import matching_units
 
         lens, given = target.lens, target.given
-        units = lens.units(given)
-        energies = given.once("energies of units", lambda: [total_energy(lens.union(given, {u}).keep) for u in units])
-        chosen = matching_units(energies, target.energy, rng, self.tries, self.tolerance)
+        energies = given.once("energies of units", lambda: _energies(lens, given))
+        units = list(energies)
+        chosen = matching_units(list(energies.values()), target.energy, rng, self.tries, self.tolerance)
         parts = lens.union(given, {units[index] for index in chosen})
         return StandIn(parts.keep, parts.drop)
+
+
+def _energies(lens: Lens, given: Given) -> dict[str, float]:
+    """The energy of each smallest part that has any: a stand-in without could not be brought to a part's energy."""
+    from dwatlas.delta.algebra import total_energy
+
+    least = NOTHING * total_energy(given.delta)
+    energies = {unit: total_energy(lens.union(given, {unit}).keep) for unit in lens.units(given)}
+    return {unit: energy for unit, energy in energies.items() if energy > least}

@@ -26,6 +26,7 @@ class Scale(Control):
         from dwatlas.delta.algebra import total_energy
 
         delta = target.given.delta
-        share = min(target.energy / total_energy(delta), 1.0)
+        whole = total_energy(delta)
+        share = min(target.energy / whole, 1.0) if whole else 0.0
         keep, drop = ({name: matrix.scaled(size**0.5) for name, matrix in delta.items()} for size in (share, 1 - share))
         return StandIn(keep, drop)

@@ -50,7 +50,7 @@ def overlaps(runs: int, tensors: Iterable[str], read: Callable[[int, str], Delta
 
 
 def _subspaces(pair: Sequence[Matrix]) -> Iterator[tuple[str, int, float, float]]:
-    """φ(k) and its null of one tensor, for every k up to the larger rank and the first above it."""
+    """φ(k) and its null of one tensor, for every k up to the larger rank."""
     spectra = [svd(matrix) for matrix in pair]
     ranks = [len(spectrum.s) for spectrum in spectra]
     if min(ranks) == 0 or min(pair[0].shape) == 1:

@@ -25,7 +25,7 @@ CAPTIONS = {
         "The effect of each part against its energy (share of ‖dW‖²), its rank over the effective rank of dW, and its "
         "parameters. Filled circles are R_keep, hollow diamonds 1 − R_drop; lines join parts that grow. y = e is what "
         "a random partition gives on average, y = √e a uniform shrink of dW, crosses are the part's share of the sum "
-        "of singular values. Seeds are drawn for up to 40 parts. Grey: random stand-ins at their own sizes, 5–95 %. "
+        "of singular values. Seeds are drawn for up to 40 parts. Grey: random stand-ins, 5–95 %. "
         "AUC excess is the area between a growing part's curve and its null's over energy, with its 95 % Fieller "
         "interval."
     ),

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from dwatlas.lenses._residual import Residual, Shared
-from dwatlas.lenses.base import Given, Need
+from dwatlas.lenses.base import Given, Need, distinct
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -62,12 +62,7 @@ class ActPca(Residual):
 
     choosing: ClassVar = frozenset({"tokens", "streams", "dimensions"})
 
-    @field_validator("tokens", "streams", "dimensions")
-    @classmethod
-    def _once(cls, values: tuple) -> tuple:
-        if len(set(values)) < len(values):
-            raise ValueError("names a value twice")
-        return values
+    _distinct = field_validator("tokens", "streams", "dimensions")(distinct)
 
     @property
     def needs(self) -> tuple[Need, ...]:
@@ -79,11 +74,6 @@ class ActPca(Residual):
         prefix = _ORACLE if self.source == "steered" else ""
         sizes = [size for size in self.dimensions if size < anatomy.hidden]
         return [f"{prefix}{token}-{stream}-{k}" for token in self.tokens for stream in self.streams for k in sizes]
-
-    def crop(self, component: str) -> str:
-        """The two kinds of tokens share random bases where both have a contrast everywhere: in what blocks add."""
-        _, stream, size = component.removeprefix(_ORACLE).split("-")
-        return f"block-{size}" if stream == "block" else component
 
     def shared(self, component: str) -> Shared:
         return "block" if "-block-" in component else "point"

@@ -121,6 +121,13 @@ class Lens(Plugin):
         raise NotImplementedError
 
 
+def distinct(values: tuple | None) -> tuple | None:
+    """Validator of options that name components: a value that is named twice would make the same component twice."""
+    if values and len(set(values)) < len(values):
+        raise ValueError("names a value twice")
+    return values
+
+
 def without(delta: Delta, keep: Delta) -> Split:
     """A component and the rest of dW; tensors of which a part is the whole are left out of the other part."""
     from dwatlas.delta.algebra import add, energy

@@ -22,10 +22,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dwatlas.lenses._projection import Projection, Sides, beyond
-from dwatlas.lenses.base import Given, Split, without
+from dwatlas.lenses.base import Given, Split, distinct, without
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class BaseSvd(Projection):
     controls: ClassVar = ("basis", "scale", "norm")
     choosing: ClassVar = frozenset({"sizes"})
 
+    _distinct = field_validator("sizes")(distinct)
+
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         shapes = [site.shape for site in adapter.sites(anatomy) if min(site.shape) > 1]
         most = max((min(shape) for shape in shapes), default=0)
@@ -58,7 +60,7 @@ class BaseSvd(Projection):
     def sides(self, given: Given, component: str, rng: np.random.Generator | None = None) -> dict[str, Sides]:
         word, number = component.split("-")[:2]
         k, found = int(number), {}
-        for name, (u, v) in self._bases(given, rng).items():
+        for name, (u, v) in self._bases(given, rng, k if word == "block" else None).items():
             outputs = u[:, :k] if word in ("block", "rows") else u[:, k:]
             inputs = v[:, :k] if word in ("block", "columns") else v[:, k:]
             found[name] = Sides(outputs, inputs)
@@ -81,13 +83,16 @@ class BaseSvd(Projection):
         return without(given.delta, keep)
 
     @staticmethod
-    def _bases(given: Given, rng: np.random.Generator | None) -> dict[str, tuple[Tensor, Tensor]]:
-        """U₀ [out, r] and V₀ [in, r] of every matrix, or random ones."""
+    def _bases(
+        given: Given, rng: np.random.Generator | None = None, most: int | None = None
+    ) -> dict[str, tuple[Tensor, Tensor]]:
+        """U₀ [out, r] and V₀ [in, r] of every matrix, or random ones, of which ``most`` directions do."""
         from dwatlas.delta.bases import haar
 
         matrices = {name: matrix.shape for name, matrix in sorted(given.delta.items()) if min(matrix.shape) > 1}
         if rng is not None:
-            return {name: tuple(haar(size, min(shape), rng) for size in shape) for name, shape in matrices.items()}
+            sizes = {name: min(*shape, most or max(shape)) for name, shape in matrices.items()}
+            return {name: tuple(haar(size, sizes[name], rng) for size in shape) for name, shape in matrices.items()}
         return given.once("base SVD", lambda: {name: _singular(given.weights[name]) for name in matrices})
 
 

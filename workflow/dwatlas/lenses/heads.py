@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dwatlas.lenses.base import Given, Lens, Split
+from dwatlas.lenses.base import Given, Lens, Split, distinct
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -48,12 +48,7 @@ class Heads(Lens):
     controls: ClassVar = ("mask", "norm")
     choosing: ClassVar = frozenset({"kinds"})
 
-    @field_validator("kinds")
-    @classmethod
-    def _once(cls, kinds: tuple[Kind, ...]) -> tuple[Kind, ...]:
-        if len(set(kinds)) < len(kinds):
-            raise ValueError("names a kind twice")
-        return kinds
+    _distinct = field_validator("kinds")(distinct)
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         cut = [site for site in adapter.sites(anatomy) if axis_of_heads(site.name) is not None]

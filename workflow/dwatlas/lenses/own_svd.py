@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from dwatlas.lenses.base import Given, Lens, Split
+from dwatlas.lenses.base import Given, Lens, Split, distinct
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -55,12 +55,7 @@ class OwnSvd(Lens):
     choosing: ClassVar = frozenset({"top", "energies", "quartiles", "tails"})
     spectral: ClassVar = True
 
-    @field_validator("top", "energies", "tails")
-    @classmethod
-    def _once(cls, numbers: tuple[int, ...] | None) -> tuple[int, ...] | None:
-        if numbers and len(set(numbers)) < len(numbers):
-            raise ValueError("names a number twice")
-        return numbers
+    _distinct = field_validator("top", "energies", "tails")(distinct)
 
     def names(self, adapter: Adapter, anatomy: Anatomy) -> list[str]:
         ranks = [adapter.rank(site) for site in adapter.sites(anatomy)]

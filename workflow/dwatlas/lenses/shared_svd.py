@@ -21,10 +21,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dwatlas.lenses._projection import Projection, Sides
-from dwatlas.lenses.base import Axis, Given
+from dwatlas.lenses.base import Axis, Given, distinct
 from dwatlas.models.anatomy import Anatomy
 
 if TYPE_CHECKING:
@@ -48,6 +48,8 @@ class SharedSvd(Projection):
 
     controls: ClassVar = ("basis", "scale", "norm")
     choosing: ClassVar = frozenset({"dimensions"})
+
+    _distinct = field_validator("dimensions")(distinct)
 
     @property
     def axis(self) -> Axis:

@@ -63,10 +63,13 @@ def spearman(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def unit_ranks(values: np.ndarray) -> np.ndarray:
-    """Centred ranks of each row at length 1, so that inner products are Spearman's correlations; NaN where constant or
-    of fewer than three components."""
+    """Centred ranks of each row at length 1, so that inner products are Spearman's correlations; NaN where constant.
+
+    Of fewer than three components, three NaN in each row: inner products of empty rows would be 0.
+    """
+    if values.shape[1] < FEWEST_COMPONENTS:
+        return np.full((len(values), FEWEST_COMPONENTS), np.nan)
     ranks = rankdata(values, axis=1)
     centred = ranks - ranks.mean(axis=1, keepdims=True)
     norms = np.linalg.norm(centred, axis=1, keepdims=True)
-    known = (norms > 0) & (values.shape[1] >= FEWEST_COMPONENTS)
-    return np.divide(centred, norms, out=np.full_like(centred, np.nan), where=known)
+    return np.divide(centred, norms, out=np.full_like(centred, np.nan), where=norms > 0)

@@ -66,14 +66,16 @@ class Effects:
         """
         adjusted = {kind: values.copy() for kind, values in self.values.items()}
         energy = self.lines["energy_frac"].to_numpy()
+        brought = energy.copy()
         for (part, control), draws in self.stand_ins.items():
             if control not in controls or part == FULL:
                 continue
-            factor = (energy[self.same_seeds(part, draws)] / energy[draws])[:, None]
+            brought[draws] = energy[self.same_seeds(part, draws)]
+            factor = (brought[draws] / energy[draws])[:, None]
             for values in adjusted.values():
                 full = values[self.same_seeds(FULL, draws)] if part.mode == "drop" else 0.0
                 values[draws] = full + (values[draws] - full) * factor
-        return replace(self, values=adjusted)
+        return replace(self, lines=self.lines.assign(energy_frac=brought), values=adjusted)
 
     def over_draws(
         self, kind: str, draws: Int[np.ndarray, " draws"]

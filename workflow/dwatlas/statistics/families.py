@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 DOUBLINGS = 3
+ROUNDING = 1e-6
 
 
 def nested_families(energies: Mapping[str, float]) -> dict[str, list[str]]:
@@ -28,4 +29,4 @@ def _grows(members: Mapping[int, str], energies: Mapping[str, float]) -> bool:
     sizes = [energies[name] for name in members.values()]
     doubles = len(members) >= DOUBLINGS and all(0 < 2 * low <= high for low, high in pairwise(members))
     rises = len(members) > 1 and all(low <= high for low, high in pairwise(sizes))
-    return rises and (doubles or sum(sizes) > 1)
+    return rises and (doubles or sum(sizes) > 1 + ROUNDING)

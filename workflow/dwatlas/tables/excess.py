@@ -14,9 +14,12 @@ _LENS = PART[:-1]
 
 def excess(tables: StudyTables) -> pd.DataFrame:
     """One line per component: excess of what it carries alone and of what is lost without it over its structural null,
-    interaction, additive share and potency (alone, at the norm of dW), all over the full effect, with intervals and q.
+    interaction, additive share, excess of what it carries alone over dW at its energy (``scale_excess``) and potency
+    (alone, at the norm of dW), all over the full effect, with intervals and q.
     """
     frame = _wide(tables, BY_COMPONENT)
+    scaled = pick(tables.contrasts, contrast="keep_excess", control="scale", effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY)
+    frame = frame.join(_named(scaled.set_index(PART), "scale_excess"))
     potent = pick(tables.retained, mode="potency", effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY).set_index(PART)
     columns = {"retained": "potency", "lo": "potency_lo", "hi": "potency_hi", "q": "potency_q"}
     return in_order(frame.join(potent[list(columns)].rename(columns=columns)).reset_index(), PART)
@@ -38,6 +41,11 @@ def _wide(tables: StudyTables, wanted: tuple[str, ...]) -> pd.DataFrame:
     about = pd.concat([lines[["n_seeds", "verdict", "g", "control"]] for lines in found.values()])
     about = about[~about.index.duplicated()]
     for name, lines in found.items():
-        columns = {"ratio": name, "lo": f"{name}_lo", "hi": f"{name}_hi", "q": f"{name}_q"}
-        about = about.join(lines[list(columns)].rename(columns=columns))
+        about = about.join(_named(lines, name))
     return about
+
+
+def _named(lines: pd.DataFrame, name: str) -> pd.DataFrame:
+    """A contrast's ratio, interval and q under its name."""
+    columns = {"ratio": name, "lo": f"{name}_lo", "hi": f"{name}_hi", "q": f"{name}_q"}
+    return lines[list(columns)].rename(columns=columns)
