@@ -27,12 +27,13 @@ def full(**changes):
     return SimpleNamespace(**{**CLEAR, **changes})
 
 
-def part(component, keep_excess, drop_excess=-0.1, interaction=0.0, control="mask", **changes):
+def part(component, keep_excess, drop_excess=-0.1, interaction=0.0, control="mask", scale_excess=np.nan, **changes):
     """A line of ``components``: excesses with q far below 0.05 where they are above 0, else far above."""
     values = {"keep_excess": keep_excess, "drop_excess": drop_excess, "interaction": interaction}
+    values["scale_excess"] = scale_excess
     line = {"component": component, "verdict": "identified", "control": control}
     for name, value in values.items():
-        q = 0.001 if value > 0 or (name == "interaction" and value) else 0.6
+        q = value if np.isnan(value) else 0.001 if value > 0 or (name == "interaction" and value) else 0.6
         line |= {name: value, f"{name}_lo": value - 0.1, f"{name}_hi": value + 0.1, f"{name}_q": q}
     return {**line, **changes}
 
@@ -42,6 +43,17 @@ def told_of(*parts, curves=(), additive=()):
     frames = [pd.DataFrame(list(lines), columns=None if lines else names[name]) for name, lines in
               (("curves", curves), ("additive", additive))]  # fmt: skip
     return lens_sentences(pd.DataFrame(parts), *frames)
+
+
+def test_parts_of_a_basis_are_told_from_a_smaller_dose_of_dw_too():
+    parts = [
+        part("read", 0.4, control="basis", scale_excess=0.2),
+        part("write", 0.3, control="basis", scale_excess=-0.1),
+    ]
+    _, second = told_of(*parts)[:2]
+    assert second == "Of these, more than all of dW scaled to equal energy, too: 1 of 2, read +0.20 [0.10, 0.30]."
+    assert "too: none." in told_of(parts[1])[1]
+    assert not any("Of these" in sentence for sentence in told_of(part("layer-1", 0.4)))
 
 
 def test_identified_effect_is_told_with_its_interval():

@@ -119,7 +119,7 @@ def _excess(parts: pd.DataFrame) -> list[str]:
     more = compared["keep_excess_q"] < LEVEL
     if more.any() and compared.loc[more, "scale_excess_q"].notna().any():
         beyond = more & (compared["scale_excess_q"] < LEVEL)
-        which = _strongest(compared, beyond, "scale_excess") if beyond.any() else "none"
+        which = _strongest(compared[more], beyond[more], "scale_excess") if beyond.any() else "none"
         told.insert(1, f"Of these, more than {STAND_INS['scale']}, too: {which}.")
     return told or [f"No part ({len(compared)} in all) can be told from {stand_in}, neither kept alone nor dropped."]
 

@@ -106,6 +106,7 @@ def _components(frame: pd.DataFrame) -> pd.DataFrame:
             "Null": row.control or ABSENT,
             "Keep excess": _ratio(row, "keep_excess", sign=True),
             "q (keep)": probability(row.keep_excess_q),
+            "… over scale": _ratio(row, "scale_excess", sign=True),
             "Drop excess": _ratio(row, "drop_excess", sign=True),
             "q (drop)": probability(row.drop_excess_q),
             "Interaction": _ratio(row, "interaction", sign=True),
