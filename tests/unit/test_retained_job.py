@@ -13,7 +13,7 @@ from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
 from dwatlas.statistics.schemas import SCHEMAS
 
 RUN = {"model": "tiny", "behaviour": "agreement", "adapter": "lora-r1"}
-SPEC = {"cell": {"study": "small"}, "allow_mixed_versions": False, "absent": [], "nulls": NULLS, "headline": "claims",
+SPEC = {"cell": {"study": "small"}, "allow_mixed_versions": False, "absent": [], "nulls": NULLS, "matched": ["mask", "sub"], "headline": "claims",
         "trainable": {"tiny": {"lora-r1": 8}}}  # fmt: skip
 
 
