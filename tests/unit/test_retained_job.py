@@ -13,8 +13,8 @@ from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
 from dwatlas.statistics.schemas import SCHEMAS
 
 RUN = {"model": "tiny", "behaviour": "agreement", "adapter": "lora-r1"}
-SPEC = {"cell": {"study": "small"}, "allow_mixed_versions": False, "absent": [], "nulls": NULLS, "matched": ["mask", "sub"], "headline": "claims",
-        "trainable": {"tiny": {"lora-r1": 8}}}  # fmt: skip
+SPEC = {"cell": {"study": "small"}, "allow_mixed_versions": False, "absent": [], "nulls": NULLS, "headline": "claims",
+        "matched": ["mask", "sub"], "trainable": {"tiny": {"lora-r1": 8}}}  # fmt: skip
 
 
 def job_of(folder, inputs):
