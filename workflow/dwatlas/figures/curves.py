@@ -24,7 +24,7 @@ from dwatlas.tables.present import VERDICTS, estimate
 from dwatlas.tables.study import NOT_IDENTIFIED, StudyTables, contrasts, pick
 
 WIDTH, HEIGHT = 2.75, 2.6
-NAMES_HEIGHT = 0.55
+NAMES_HEIGHT, AREAS_WIDTH = 0.55, 1.6
 SIZES = {
     "energy_frac": "energy, $e$",
     "rank_frac": "rank / effective rank of dW",
@@ -57,7 +57,8 @@ def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) 
 def draw(data: pd.DataFrame) -> Figure:
     """One row of three panels per adapter, y shared by all."""
     adapters = list(dict.fromkeys(data["adapter"]))
-    figure = style.blank(WIDTH * len(SIZES) + 0.5, (HEIGHT + NAMES_HEIGHT) * len(adapters) + 0.75)
+    beside = AREAS_WIDTH if (data["series"] == "area").any() else 0
+    figure = style.blank(WIDTH * len(SIZES) + 0.5 + beside, (HEIGHT + NAMES_HEIGHT) * len(adapters) + 0.75)
     grid = figure.subplots(len(adapters), len(SIZES), sharex="col", sharey=True, squeeze=False)
     colours = style.colours(adapters)
     known = data[(data["unit"] == "ratio") & (data["series"] != "area")]
@@ -128,16 +129,15 @@ def _references(axes: Axes, kept: pd.DataFrame, families, reach: float) -> None:
 
 
 def _areas(axes: Axes, areas: pd.DataFrame) -> None:
-    """The AUC excess of each family with its interval, in a corner of the panel."""
+    """The AUC excess of each family with its interval, beside the panel."""
     told = [
         f"{line.component} {'kept' if line.mode == 'keep' else 'dropped'}: "
         f"{estimate(line.value, line.lo, line.hi, sign=True)}"
         for line in areas.sort_values(["component", "mode"], ascending=[True, False], kind="stable").itertuples()
     ]
     if told:
-        axes.text(0.98, 0.03, "\n".join(["AUC excess over the null", *told]), transform=axes.transAxes, ha="right",
-                  va="bottom", fontsize=5.6, zorder=8,
-                  bbox={"facecolor": "white", "edgecolor": "#DDDDDD", "alpha": 0.85, "pad": 2})  # fmt: skip
+        text = "\n".join(["AUC excess over the null", *told])
+        axes.text(1.03, 1.0, text, transform=axes.transAxes, ha="left", va="top", fontsize=5.6)
 
 
 def _ribbon(axes: Axes, controls: pd.DataFrame, mode: str, size: str) -> None:
