@@ -198,7 +198,7 @@ FAULTS = {
     ),
     "top-0": (lens("own_svd", top=[0, 1]), "config: catalogue.lenses.own.top.0: "),
     "energy above all": (lens("own_svd", energies=[150]), "config: catalogue.lenses.own.energies.0: "),
-    "component twice": (lens("own_svd", top=[2, 2]), "config: catalogue.lenses.own.top: names a number twice"),
+    "component twice": (lens("own_svd", top=[2, 2]), "config: catalogue.lenses.own.top: names a value twice"),
     "slash in a study's name": ({"study": "a/b"}, f"config: study: 'a/b' {NO_NAME}"),
     "slash in an entry's name": (
         {"catalogue": {"models": {"a/b": MODEL}}},

@@ -220,5 +220,5 @@ def test_masks_are_unions_of_slices_of_the_components_energy():
 
 def test_kinds_are_named_once():
     assert Heads().kinds == KINDS
-    with pytest.raises(ValueError, match="names a kind twice"):
+    with pytest.raises(ValueError, match="names a value twice"):
         Heads(kinds=("head", "head"))
