@@ -50,7 +50,8 @@ def fault(copied, monkeypatch):
 def ablate(fault, plan):
     """Ablate the finished pair again."""
     components = Path(paths.COMPONENTS.format(**LENS))
-    inputs = [f"model={paths.MODEL.format(**PAIR)}", f"delta={paths.DELTA.format(**PAIR)}"]
+    patterns = {"model": paths.MODEL, "delta": paths.DELTA, "geometry": paths.GEOMETRY}
+    inputs = [f"{name}={pattern.format(**PAIR)}" for name, pattern in patterns.items()]
     inputs += [f"rows={CLAIMS}", f"base={BASE}"]
     outputs = [f"components={components}", f"controls={paths.CONTROLS.format(**LENS)}"]
     return fault(plan, "ablate", LENS, inputs, outputs)

@@ -304,9 +304,10 @@ def test_only_the_component_that_a_lens_lacks_is_scored(folder, name):
     shared("lenses", "own_svd", **more)(folder)
     printed = snakemake(folder, *arguments)
     after = marks(folder)
-    assert re.findall(r"\d+/\d+ (\S+) scored", printed) == ["top-1", "spec.top-1", "norm.top-1"]
+    assert re.findall(r"\d+/\d+ (\S+) scored", printed) == ["top-1", "spec.top-1", "scale.top-1", "norm.top-1"]
     redone = {Path(path).name for path in after if after[path] != before.get(path)} - {"components.json"}
-    assert redone == {"top-1.parquet", "spec.top-1.parquet", "norm.top-1.parquet", "controls.parquet"}
+    own = {f"{name}top-1.parquet" for name in ("", "spec.", "scale.", "norm.")}
+    assert redone == own | {"controls.parquet"}
 
 
 @pytest.mark.parametrize("changes", [{}, {"components_per_job": 2, "models": ["tiny-small", "tiny-llama"]}], ids=str)
