@@ -84,7 +84,7 @@ def test_keep_and_drop_sum_to_the_delta_and_keep_lies_in_the_subspaces(lens, nam
         basis = next(one for one in sides[tensor] if one is not None)
         assert relative(basis.T @ basis, torch.eye(basis.shape[1])) < 1e-10
         reads = sides[tensor].inputs is not None
-        assert reads == (place(ANATOMY, tensor).module not in ("o_proj", "down_proj"))
+        assert reads == (place(tensor).module not in ("o_proj", "down_proj"))
         keep = split.keep[tensor].dense().double()
         assert relative(keep @ basis @ basis.T if reads else basis @ basis.T @ keep, keep) < 1e-6
 
@@ -196,7 +196,7 @@ def test_blocks_contrasts_are_what_they_add(weights):
     here = given(weights["llama"], answer=contrasts)
     assert [one.shape[1] for one in ActPca().bases(here, "answer-block-1")] == [0, 1, 0]
     assert [one.shape[1] for one in ActPca().bases(here, "answer-cumulative-1")] == [0, 0, 0, 0, 1, 1, 1]
-    kept = {place(ANATOMY, name).layer for name in ActPca().split(here, "answer-block-1").keep}
+    kept = {place(name).layer for name in ActPca().split(here, "answer-block-1").keep}
     assert kept == {1}
 
 
@@ -204,7 +204,7 @@ def test_matrices_read_and_write_at_their_own_points(weights):
     contrasts = torch.zeros(2 * LAYERS + 1, 20, HIDDEN)
     contrasts[3] = 1
     keep = ActPca().split(given(weights["llama"], last=contrasts), "last-cumulative-1").keep
-    assert {place(ANATOMY, name)[:2] for name in keep} == {(1, "o_proj"), (1, "gate_proj"), (1, "up_proj")}
+    assert {place(name)[:2] for name in keep} == {(1, "o_proj"), (1, "gate_proj"), (1, "up_proj")}
 
 
 def test_a_side_that_is_off_is_dropped_whole(weights):
@@ -214,8 +214,8 @@ def test_a_side_that_is_off_is_dropped_whole(weights):
         ("input", {"q_proj", "k_proj", "v_proj", "gate_proj", "up_proj"}),
     ):
         split = Structure(side=side).split(here, "read")
-        assert {place(ANATOMY, name).module for name in split.keep} == modules
-        rest = [name for name in here.delta if place(ANATOMY, name).module not in modules]
+        assert {place(name).module for name in split.keep} == modules
+        rest = [name for name in here.delta if place(name).module not in modules]
         assert all(relative(split.drop[name].dense(), here.delta[name].dense()) < 1e-6 for name in rest)
 
 
@@ -236,7 +236,7 @@ def test_the_bias_of_a_writer_is_projected_and_that_of_a_reader_is_not(weights):
     sites = {site.name: site.shape for site in Bias(target_modules=("q_proj", "down_proj")).sites(ANATOMY)}
     delta = {name: Dense(random(*shape)) for name, shape in sites.items()}
     split = Structure().split(given(weights["llama"], delta), "write")
-    assert {place(ANATOMY, name)[1:] for name in split.keep} == {("down_proj", "bias")}
+    assert {place(name)[1:] for name in split.keep} == {("down_proj", "bias")}
 
 
 def test_the_oracle_finds_the_direction_that_dw_steers_along(weights):

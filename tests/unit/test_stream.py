@@ -99,7 +99,7 @@ def test_gains_that_are_next_to_nothing_are_zero(tmp_path):
 def test_points_are_numbered_in_the_order_of_the_stream():
     assert [point(0, module) for module in ("q_proj", "o_proj", "gate_proj", "down_proj")] == [0, 1, 1, 2]
     assert [point(2, module) for module in ("k_proj", "v_proj", "up_proj", "down_proj")] == [4, 4, 5, 6]
-    assert place(ANATOMY, "model.layers.11.self_attn.q_proj.weight") == (11, "q_proj", "weight")
+    assert place("model.layers.11.self_attn.q_proj.weight") == (11, "q_proj", "weight")
 
 
 def test_a_span_passes_over_columns_that_add_no_dimension():

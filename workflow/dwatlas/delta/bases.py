@@ -1,4 +1,4 @@
-"""Orthonormal bases."""
+"""Random orthonormal bases."""
 
 from __future__ import annotations
 
@@ -10,11 +10,6 @@ if TYPE_CHECKING:
     import numpy as np
     from jaxtyping import Float
     from torch import Tensor
-
-
-def orthonormal(columns: Float[Tensor, "d k"]) -> Float[Tensor, "d k"]:
-    """An orthonormal basis [d, k] of the span of independent columns, float64."""
-    return torch.linalg.qr(columns.double()).Q
 
 
 def haar(rows: int, columns: int, rng: np.random.Generator) -> Float[Tensor, "rows columns"]:

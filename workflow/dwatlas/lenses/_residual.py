@@ -64,7 +64,7 @@ class Residual(Projection):
             bases = [haar(given.anatomy.hidden, size, rng) for size in sizes]
         stream, found, mapped = stream_of(given), {}, {}
         for name in given.delta:
-            where = place(given.anatomy, name)
+            where = place(name)
             index = self._index(component, where)
             if not self._is_projected(where) or not sizes[index]:
                 continue
@@ -78,7 +78,7 @@ class Residual(Projection):
 
     def _touches(self, adapter: Adapter, anatomy: Anatomy) -> bool:
         """Whether the adapter changes a matrix that is projected."""
-        return any(self._is_projected(place(anatomy, site.name)) for site in adapter.sites(anatomy))
+        return any(self._is_projected(place(site.name)) for site in adapter.sites(anatomy))
 
     def _is_projected(self, where: Place) -> bool:
         reads = where.module in READ and where.parameter == "weight"

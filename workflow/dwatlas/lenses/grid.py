@@ -14,7 +14,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from dwatlas.lenses.base import Given, Lens, Split, by_tensor
-from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.anatomy import Anatomy, place
 
 if TYPE_CHECKING:
     from dwatlas.adapters.base import Adapter
@@ -31,11 +31,7 @@ class Grid(Lens):
         return list(dict.fromkeys(f"layer-{site.layer}.{site.module}" for site in adapter.sites(anatomy)))
 
     def split(self, given: Given, component: str) -> Split:
-        return by_tensor(given.delta, {name for name in given.delta if _cell(name) == component})
-
-
-def _cell(tensor: str) -> str:
-    """The component that a tensor belongs to."""
-    *path, module, _ = tensor.split(".")
-    layer = next(part for part in path if part.isdigit())
-    return f"layer-{layer}.{module}"
+        places = {name: place(name) for name in given.delta}
+        return by_tensor(
+            given.delta, {name for name, at in places.items() if f"layer-{at.layer}.{at.module}" == component}
+        )

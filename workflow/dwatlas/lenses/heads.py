@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field, field_validator
 
 from dwatlas.lenses.base import Given, Lens, Split, distinct
-from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.anatomy import Anatomy, place
 
 if TYPE_CHECKING:
     from dwatlas.adapters.base import Adapter
@@ -65,7 +65,7 @@ class Heads(Lens):
         layer, _, part = component.removeprefix("layer-").partition(".")
         kind, _, number = part.rpartition("-")
         wanted = held(kind, int(number), given.anatomy)
-        places = {name: _place(name) for name in given.delta if axis_of_heads(name) is not None}
+        places = {name: place(name)[:2] for name in given.delta if axis_of_heads(name) is not None}
         return _taken(
             given, {name: wanted.get(module, ()) for name, (at, module) in places.items() if at == int(layer)}
         )
@@ -108,17 +108,11 @@ def _number(kind: str, anatomy: Anatomy) -> int:
     return anatomy.kv_heads if kind == "key-value" else anatomy.heads
 
 
-def _place(tensor: str) -> tuple[int, str]:
-    """Layer and projection of a tensor."""
-    parts = tensor.split(".")
-    return next(int(part) for part in parts if part.isdigit()), parts[-2]
-
-
 def _pieces(tensor: str, anatomy: Anatomy) -> int:
     """Into how many slices a tensor is cut; 1 for a tensor that belongs to no head."""
     if axis_of_heads(tensor) is None:
         return 1
-    return anatomy.kv_heads if _place(tensor)[1] in ("k_proj", "v_proj") else anatomy.heads
+    return anatomy.kv_heads if place(tensor).module in ("k_proj", "v_proj") else anatomy.heads
 
 
 def _taken(given: Given, chosen: Mapping[str, Collection[int]]) -> Split:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from dwatlas.lenses.base import Given, Lens, Split, by_tensor
-from dwatlas.models.anatomy import Anatomy
+from dwatlas.models.anatomy import Anatomy, place
 
 if TYPE_CHECKING:
     from dwatlas.adapters.base import Adapter
@@ -37,7 +37,7 @@ class Layers(Lens):
         ]
 
     def split(self, given: Given, component: str) -> Split:
-        layer_of = {name: layer_index(name) for name in given.delta}
+        layer_of = {name: place(name).layer for name in given.delta}
         word, number = component.split("-")[:2]
         wanted = {int(number)} if word == "layer" else set(self._band(sorted(set(layer_of.values())), int(number) - 1))
         return by_tensor(given.delta, {name for name, layer in layer_of.items() if layer in wanted})
@@ -45,8 +45,3 @@ class Layers(Lens):
     def _band(self, layers: list[int], band: int) -> list[int]:
         """The layers of one band: layer at position i of n belongs to band ⌊i·bands/n⌋."""
         return [layer for position, layer in enumerate(layers) if position * self.bands // len(layers) == band]
-
-
-def layer_index(tensor: str) -> int:
-    """The block that a tensor belongs to: the one number in its dotted name."""
-    return next(int(part) for part in tensor.split(".") if part.isdigit())

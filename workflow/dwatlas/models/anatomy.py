@@ -106,10 +106,10 @@ class Place(NamedTuple):
     parameter: str
 
 
-def place(anatomy: Anatomy, tensor: str) -> Place:
-    """The place of a block's tensor."""
-    layer, *_, module, parameter = tensor.removeprefix(f"{anatomy.prefix}.").split(".")
-    return Place(int(layer), module, parameter)
+def place(tensor: str) -> Place:
+    """The place of a block's tensor; its block is the first number in its dotted name."""
+    *path, module, parameter = tensor.split(".")
+    return Place(next(int(part) for part in path if part.isdigit()), module, parameter)
 
 
 def point(layer: int, module: str) -> int:
