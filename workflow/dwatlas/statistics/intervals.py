@@ -22,6 +22,8 @@ PerPart = Float[np.ndarray, "*parts"]
 
 CONFIDENCE = 0.95
 WEAK_FROM_G = 0.25
+RESOLUTION = 1e-6
+"""An effect in nats that float32 log-probabilities cannot tell from zero."""
 VERDICTS = ("identified", "weak", "not_identified")
 
 
@@ -128,11 +130,12 @@ def fieller_crossed(N: Array, D: Array) -> Interval:
 
 
 def gate(D: Array, covariance: Estimand) -> PerPart:
-    """g = t²V_D/D̄²: below 1 where a two-sided t-test finds D̄ ≠ 0; NaN where that cannot be tested."""
+    """g = t²V_D/D̄²: below 1 where a two-sided t-test finds D̄ ≠ 0; NaN where that cannot be tested (one seed), and where
+    D̄ is no larger than what rounding makes of nothing."""
     V_D, df = covariance(D, D)
     mean = D.mean(axis=(-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(mean == 0, np.nan, _t2(df) * V_D / mean**2)[()]
+        return np.where(np.abs(mean) <= RESOLUTION, np.nan, _t2(df) * V_D / mean**2)[()]
 
 
 def verdict_of(g: PerPart) -> np.ndarray:
