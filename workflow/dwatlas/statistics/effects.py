@@ -74,7 +74,7 @@ class Effects:
         """``values`` [*parts, seeds, items] of the seeds of ``lines`` (ascending) as means of units."""
         if self.trainings == 1:
             return values
-        units, starts = np.unique(units_of(self.seeds[lines], self.trainings), return_index=True)
+        units, starts = np.unique(self.seeds[lines] // self.trainings, return_index=True)
         counts = np.diff([*starts, len(lines)])
         return np.add.reduceat(values, starts, axis=-2) / counts.reshape(len(units), 1)
 
@@ -125,9 +125,13 @@ class Family(NamedTuple):
     lines: Int[np.ndarray, "parts seeds"]
 
 
-def units_of(seeds: np.ndarray, trainings: int) -> np.ndarray:
-    """The draw of the training data of each seed, where ``trainings`` seeds in a row share one."""
-    return seeds // trainings
+def by_unit(frame: pd.DataFrame, values: Collection[str], trainings: int) -> pd.DataFrame:
+    """A frame by seed as one by draws of the data: ``seed`` is the draw, ``values`` are means of its trainings."""
+    if trainings == 1:
+        return frame
+    keys = [name for name in frame if name not in values]
+    units = frame.assign(seed=frame["seed"] // trainings).groupby(keys, as_index=False)
+    return units.mean().astype(frame.dtypes)[list(frame)]
 
 
 def item_scores(array: ScoreArray) -> Float[np.ndarray, "cells items"]:

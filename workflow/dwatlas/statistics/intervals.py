@@ -75,7 +75,8 @@ def mean_products(x: Array, y: Array) -> tuple[PerPart, PerPart, PerPart]:
 def crossed_covariance(x: Array, y: Array) -> Covariance:
     """Covariance of the means over new seeds and new items: (MS_s + MS_i − MS_r)/(S·I), Satterthwaite's df.
 
-    An item variance estimated below zero counts as zero, which leaves MS_s/(S·I) on S − 1 df.
+    An item variance estimated below zero counts as zero, which leaves MS_s/(S·I) on S − 1 df. Never fewer df than
+    min(S, I) − 1: Satterthwaite's formula tends to 0 where a seed variance is estimated below zero.
     """
     seeds, number = x.shape[-2:]
     if min(seeds, number) < 2:
@@ -86,8 +87,8 @@ def crossed_covariance(x: Array, y: Array) -> Covariance:
     products = np.stack(np.broadcast_arrays(between_seeds, between_items * varies, -residual * varies))
     dfs = np.array([seeds - 1, number - 1, (seeds - 1) * (number - 1)])
     total, spread = products.sum(axis=0), np.tensordot(1 / dfs, products**2, axes=1)
-    df = np.divide(total**2, spread, out=np.full_like(total, seeds - 1), where=spread > 0)
-    return Covariance(total / (seeds * number), df[()])
+    df = np.divide(total**2, spread, out=np.zeros_like(total), where=spread > 0)
+    return Covariance(total / (seeds * number), np.maximum(df, min(seeds, number) - 1)[()])
 
 
 ESTIMANDS: dict[str, Estimand] = {"fixed_rows": seed_covariance, "new_items": crossed_covariance}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,10 +16,17 @@ from dwatlas.statistics.doses import dose_records
 from dwatlas.statistics.effects import Effects, Family, measure_effects
 from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import ESTIMANDS, effect_interval, fieller
+from dwatlas.statistics.registration import marked
 from dwatlas.statistics.testing import two_sided
 
 _EFFECT = [*GROUP, *Part._fields, "effect"]
-_CONTRAST = [*GROUP, "lens", "component", "rival", "contrast", "control", "effect", "estimand"]
+_KEYS = {
+    "retained": [*_EFFECT, "estimand"],
+    "contrasts": [*GROUP, "lens", "component", "rival", "contrast", "control", "effect", "estimand"],
+    "seeds": [*_EFFECT, "seed"],
+    "controls": [*_EFFECT, "control"],
+    "doses": [*GROUP, "control", "draw", "seed", "alpha", "metric"],
+}
 _FRACTIONS = ["energy_frac", "rank_frac", "params_frac"]
 
 
@@ -33,6 +40,12 @@ class Tables:
     controls: pd.DataFrame
     doses: pd.DataFrame
 
+    @classmethod
+    def joined(cls, parts: Sequence[Tables]) -> Tables:
+        """The tables of different (model, behaviour, adapter) as one."""
+        frames = {name: pd.concat([getattr(part, name) for part in parts]) for name in _KEYS}
+        return cls(**{name: frame.sort_values(_KEYS[name], ignore_index=True) for name, frame in frames.items()})
+
 
 def summarise(
     scores: pd.DataFrame,
@@ -42,6 +55,7 @@ def summarise(
     matched: Collection[str] = (),
     margin: float = MARGIN,
     trainings: int = 1,
+    statement: Mapping | None = None,
 ) -> Tables:
     """The tables of a study from its score rows (``SCORE_SCHEMA``): any models, behaviours and adapters, all seeds.
 
@@ -52,7 +66,8 @@ def summarise(
     R = N̄/D̄ is a ratio of means over seeds and items; p asks whether the part contributes (N̄ ≠ 0 where it is kept,
     N̄ ≠ D̄ where it is dropped), q adjusts it within its family (``statistics.testing``), as the contrasts' are
     (``statistics.contrasts``; ``margin`` is their Δ). ``trainings`` seeds in a row share one draw of the training data:
-    intervals and tests are then over draws of the data (``Effects``).
+    intervals and tests are then over draws of the data (``Effects``). ``statement`` says which lines are primary
+    (``statistics.registration``).
 
     Raises ``UserError`` naming the cell where scores are missing, doubled or not finite.
     """
@@ -73,11 +88,11 @@ def summarise(
             found = contrast_records(effects, kind, nulls, additive.get(array.group), margin)
             contrasts += [group | record for record in found]
     return Tables(
-        retained=frame_of(retained, schemas.RETAINED_SCHEMA, [*_EFFECT, "estimand"]),
-        contrasts=frame_of(contrasts, schemas.CONTRASTS_SCHEMA, _CONTRAST),
-        seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, [*_EFFECT, "seed"]),
-        controls=frame_of(controls, schemas.CONTROLS_SCHEMA, [*_EFFECT, "control"]),
-        doses=frame_of(doses, schemas.DOSES_SCHEMA, [*GROUP, "control", "draw", "seed", "alpha", "metric"]),
+        retained=marked(frame_of(retained, schemas.RETAINED_SCHEMA, _KEYS["retained"]), statement),
+        contrasts=marked(frame_of(contrasts, schemas.CONTRASTS_SCHEMA, _KEYS["contrasts"]), statement),
+        seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, _KEYS["seeds"]),
+        controls=frame_of(controls, schemas.CONTROLS_SCHEMA, _KEYS["controls"]),
+        doses=frame_of(doses, schemas.DOSES_SCHEMA, _KEYS["doses"]),
     )
 
 

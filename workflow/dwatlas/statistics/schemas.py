@@ -33,6 +33,7 @@ RETAINED_SCHEMA = pa.schema(
         ("g", pa.float64()),
         ("verdict", pa.string()),
         *_TESTED,
+        ("primary", pa.bool_()),
         ("control", pa.string()),
         ("control_mean", pa.float64()),
         ("control_sd", pa.float64()),
@@ -63,23 +64,32 @@ CONTRASTS_SCHEMA = pa.schema(
         ("g", pa.float64()),
         ("verdict", pa.string()),
         *_TESTED,
+        ("primary", pa.bool_()),
     ]
 )
 """``contrast`` is one of ``statistics.contrasts.CONTRASTS``, ``control`` the stand-in that it is against, if any, and
 ``structural`` whether that is the lens's structural null. ``nats`` is the contrast's mean, ``ratio`` (with ``lo`` and
 ``hi``) that over the full effect. For the areas ``component`` is the family's stem."""
 
+SEED_VALUES = ["effect_nats", "full_effect_nats", "null_nats", *(name for name, _ in _FRACTIONS)]
 SEEDS_SCHEMA = pa.schema(
     [
         *_KEY,
         ("seed", pa.int32()),
-        ("effect_nats", pa.float64()),
-        ("full_effect_nats", pa.float64()),
-        ("null_nats", pa.float64()),
-        *_FRACTIONS,
+        *((name, pa.float64()) for name in SEED_VALUES),
     ]
 )
 """``null_nats`` is the mean effect of the seed's draws of the part's structural stand-in, null where it has none."""
+
+REGISTRATION_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "effect", "estimand", "contrast", "family")),
+        ("margin", pa.float64()),
+        ("statement", pa.string()),
+        ("sha256", pa.string()),
+    ]
+)
+"""One line: what the study stated as primary, as canonical JSON with its hash; none where it stated nothing."""
 
 MISSING_SCHEMA = pa.schema(
     [
@@ -229,6 +239,7 @@ SCHEMAS = {
     "seeds": SEEDS_SCHEMA,
     "controls": CONTROLS_SCHEMA,
     "doses": DOSES_SCHEMA,
+    "registration": REGISTRATION_SCHEMA,
     "missing": MISSING_SCHEMA,
     "adapters": ADAPTERS_SCHEMA,
     "ranking": RANKING_SCHEMA,
