@@ -7,24 +7,25 @@ import pandas as pd
 from scipy.special import stdtr
 from scipy.stats import false_discovery_control
 
-from dwatlas.statistics.intervals import Array, Estimand
+from dwatlas.statistics.intervals import Array, Estimand, PerPart
 
 
-def p_value(contrast: Array, covariance: Estimand) -> float:
-    """Two-sided p of the hypothesis that ``contrast`` (seeds × items) has mean zero; NaN where it is all zero."""
-    return 2 * _upper_tail(abs(float(contrast.mean())), contrast, covariance)
+def p_value(contrast: Array, covariance: Estimand) -> PerPart:
+    """Two-sided p that the mean of ``contrast`` [*parts, seeds, items] is zero; NaN where all of it is."""
+    return 2 * _upper_tail(np.abs(contrast.mean(axis=(-2, -1))), contrast, covariance)
 
 
-def one_sided_p(contrast: Array, covariance: Estimand) -> float:
-    """p of the hypothesis that the mean of ``contrast`` (seeds × items) is not above zero; NaN where it is all zero."""
-    return _upper_tail(float(contrast.mean()), contrast, covariance)
+def one_sided_p(contrast: Array, covariance: Estimand) -> PerPart:
+    """p that the mean of ``contrast`` [*parts, seeds, items] is not above zero; NaN where all of it is zero."""
+    return _upper_tail(contrast.mean(axis=(-2, -1)), contrast, covariance)
 
 
-def _upper_tail(mean: float, contrast: Array, covariance: Estimand) -> float:
+def _upper_tail(mean: PerPart, contrast: Array, covariance: Estimand) -> PerPart:
     V, df = covariance(contrast, contrast)
-    if V == 0:
-        return float(mean < 0) if mean else np.nan
-    return float(stdtr(df, -mean / np.sqrt(V)))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        tail = stdtr(df, -mean / np.sqrt(V))
+    certain = np.where(mean == 0, np.nan, mean < 0)
+    return np.where(V == 0, certain, tail)[()]
 
 
 def benjamini_hochberg(p: pd.Series) -> pd.Series:
