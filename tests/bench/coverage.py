@@ -3,8 +3,8 @@
 A study has S seeds × 219 items, D_si = δ + a_i + b_s + e_si and N_si = R·D_si + a'_i + b'_s + e'_si in nats, with
 δ = 0.7 and R = 0.6: items vary in both (a, a'), seeds vary in both (b, b'), and so does what is left (e, e'). In regime
 A items dominate, in B seeds; seed effects are normal or Student's t on 4 degrees of freedom, scaled to the same SD.
-For the estimand E1 (these items, new seeds) the truth is the ratio that the drawn items have over all seeds, for E2 (new
-items, new seeds) it is R. An interval that is unbounded, or null because D is not identified, holds every truth.
+For the estimand E1 (these items, new seeds) the truth is the ratio that the drawn items have over all seeds, for E2
+(new items, new seeds) it is R. An interval that is unbounded, or null because D is not identified, holds every truth.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from dwatlas.statistics.intervals import CONFIDENCE, fieller, fieller_crossed, f
 
 REPETITIONS, CHUNK = 4000, 100
 ITEMS, EFFECT, RATIO = 219, 0.7, 0.6
-SEEDS = (3, 5, 10)
+SEEDS, FEWEST_LIMITED = (2, 3, 5, 10), 3
 OWN_ITEMS, OWN_SEEDS, RESIDUAL = 0.2, 0.5, 0.5
 HEAVY = 4
 WITHIN = {("Fieller, seeds", "E1"): (0.93, 0.98), ("Fieller, crossed", "E2"): (0.92, 0.97)}
 BAND_SEEDS, BAND_REPETITIONS, MEMBERS = (8, 10), 1000, 8
-BAND_WITHIN = (0.93, 1.0)
+BAND_LEAST = 0.93
 
 
 class Regime(NamedTuple):
@@ -51,13 +51,12 @@ REGIMES = {
 def measure() -> pd.DataFrame:
     """Coverage of the two headline intervals and of bands against their limits; prints the tables of the docs."""
     cells, bands = pd.DataFrame(intervals()), pd.DataFrame(curves())
-    design = cells["regime"] + ", S = " + cells["seeds"].astype(str)
-    both = wide(cells.assign(design=design), "design", "method", ["coverage"], "estimand")
-    bounded = cells[cells["method"].str.startswith("Fieller")].assign(design=design)
+    cells["design"] = cells["regime"] + ", S = " + cells["seeds"].astype(str)
+    headline = [pair in WITHIN for pair in zip(cells["method"], cells["estimand"], strict=True)]
     shown = {
-        "Coverage of nominal 95 % intervals": both,
-        "Share of Fieller's intervals that are bounded, and their coverage": wide(
-            bounded, "design", "method", ["bounded", "coverage_bounded"], "estimand"
+        "Coverage of nominal 95 % intervals, E1; E2": wide(cells, "design", "method", ["coverage"], "estimand"),
+        "Share of Fieller's intervals that are bounded, and the coverage of these (seeds: E1, crossed: E2)": wide(
+            cells[headline], "design", "method", ["bounded", "coverage_bounded"]
         ),
         "Simultaneous coverage of a curve": bands.round(3),
     }
@@ -65,10 +64,11 @@ def measure() -> pd.DataFrame:
     lines = []
     for (method, estimand), (least, most) in WITHIN.items():
         own = cells[(cells["method"] == method) & (cells["estimand"] == estimand)]
+        own = own[own["seeds"] >= FEWEST_LIMITED]
         for regime, found in own.groupby("regime")["coverage"]:
             what = f"coverage, {method}, {estimand}, {regime}"
             lines += [(f"{what}: least", "", found.min(), least, True), (f"{what}: most", "", found.max(), most, False)]
-    lines += [(f"coverage, bands, S = {row.seeds}", "", row.band, BAND_WITHIN[0], True) for row in bands.itertuples()]
+    lines += [(f"coverage, bands, S = {row.seeds}", "", row.band, BAND_LEAST, True) for row in bands.itertuples()]
     return table(lines)
 
 
@@ -103,7 +103,9 @@ def simulate(regime: Regime, seeds: int, studies: int, draw: np.random.Generator
 
 
 def _unit(regime: Regime, draw: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-    return draw.standard_t(HEAVY, size=shape) / np.sqrt(HEAVY / (HEAVY - 2)) if regime.heavy else draw.normal(size=shape)
+    if not regime.heavy:
+        return draw.normal(size=shape)
+    return draw.standard_t(HEAVY, size=shape) / np.sqrt(HEAVY / (HEAVY - 2))
 
 
 def _held(regime: Regime, seeds: int, studies: int, draw: np.random.Generator) -> Iterator[tuple]:
@@ -156,4 +158,3 @@ def curves(repetitions: int = BAND_REPETITIONS) -> Iterator[dict]:
                 R = fieller(N[..., None], D[:, None], seed_covariance, critical)
                 result.append(not ((R.lo > truth) | (R.hi < truth)).any())
         yield {"seeds": seeds, "band": np.mean(held), "single intervals": np.mean(single), "median c": np.median(c)}
-

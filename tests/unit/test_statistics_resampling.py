@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
-from bench import coverage
-from bench.coverage import curves
 from scipy import stats
 
+from bench import coverage
+from bench.coverage import curves
 from dwatlas.seeds import rng
 from dwatlas.statistics import bootstrap
 from dwatlas.statistics.bands import FEWEST_SEEDS, critical_value
@@ -37,14 +37,14 @@ def test_members_that_say_the_same_count_as_one_whatever_their_scale():
 
 
 def test_with_many_seeds_it_is_the_normal_maximum():
-    c = critical_value(contrasts(members=5, seeds=2000), rng("test", "band"), 4000)
-    assert c == pytest.approx(stats.norm.ppf(0.5 + 0.5 * 0.95 ** (1 / 5)), abs=0.08)
+    c = critical_value(contrasts(members=5, seeds=1000), rng("test", "band"))
+    assert c == pytest.approx(stats.norm.ppf(0.5 + 0.5 * 0.95 ** (1 / 5)), abs=0.12)
 
 
 def test_a_band_holds_a_whole_curve_where_single_intervals_do_not():
-    """200 studies: the Monte Carlo SE of a coverage of 95 % is 1.5 %."""
-    for row in pd.DataFrame(curves(200)).itertuples():
-        assert row.band >= 0.92
+    """120 studies: the Monte Carlo SE of a coverage of 95 % is 2 %."""
+    for row in pd.DataFrame(curves(120)).itertuples():
+        assert row.band >= 0.9
         assert row[3] < 0.92
 
 
