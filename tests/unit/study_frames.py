@@ -12,7 +12,7 @@ from dwatlas.delta.table import WHOLE
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
-from dwatlas.statistics.contrasts import ONE_SIDED, widths
+from dwatlas.statistics.contrasts import ABOVE, widths
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.intervals import fieller, seed_covariance
 from dwatlas.statistics.schemas import SCHEMAS
@@ -92,11 +92,12 @@ def study_tables(lenses=ENERGY) -> StudyTables:
     contrasts = pd.DataFrame(contrasts)
     contrasts["q"] = contrasts["p"]
     return StudyTables(
-        retained=pd.DataFrame(retained)[SCHEMAS["retained"].names],
-        contrasts=contrasts[SCHEMAS["contrasts"].names],
+        retained=pd.DataFrame(retained).reindex(columns=SCHEMAS["retained"].names),
+        contrasts=contrasts.assign(rival="", primary=False).reindex(columns=SCHEMAS["contrasts"].names),
         seeds=seeds,
         controls=pd.DataFrame(controls)[SCHEMAS["controls"].names],
         doses=doses,
+        registration=pd.DataFrame(columns=SCHEMAS["registration"].names),
         missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
@@ -149,7 +150,7 @@ def _contrasts(effects, full, lenses, random):
 
 def _contrast(lens, component, contrast, control, L, full) -> dict:
     L, full = L[:, None], full[:, None]
-    one_sided = contrast in ONE_SIDED
+    one_sided = contrast in ABOVE
     p = one_sided_p(np.sign(full.mean()) * L, seed_covariance) if one_sided else p_value(L, seed_covariance)
     return {
         "lens": lens, "component": component, "contrast": contrast, "control": control, "structural": one_sided,

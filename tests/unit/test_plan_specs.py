@@ -26,7 +26,8 @@ def test_a_study_needs_to_name_its_matrix_only(plan):
     study = plan().study
     assert study.alphas.ablation == (-1, 0, 1)
     assert study.alphas.full == (-2, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 2)
-    assert set(study.seed_varies.model_dump().values()) == {"varied"}
+    assert set(study.seed_varies.model_dump(exclude={"trainings_per_data"}).values()) == {"varied"}
+    assert (study.seed_varies.trainings_per_data, study.primary, study.margin) == (1, None, 0.1)
     assert (study.control_draws, study.components_per_job) == (4, 0)
 
 

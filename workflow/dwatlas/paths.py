@@ -30,6 +30,7 @@ RESULTS = {
         "seeds",
         "controls",
         "doses",
+        "registration",
         "missing",
         "adapters",
         "ranking",

@@ -23,7 +23,11 @@ SIZES = ["energy_frac", "rank", "rank_frac", "nuclear_frac", "params_frac"]
 _CELL = [*LINE, "seed", "alpha"]
 _ROW = ["item", "row"]
 _VALUES = ["label", "lr", "pmass", "kl_base", "nll", "correct"]
+COLUMNS = [*GROUP, *_CELL, *_ROW, *_VALUES, *SIZES]
+"""The columns of score rows that statistics need; texts may be categoricals."""
 
+
+_TEXTS = {name: str for name in LINE if name != "draw"}
 
 Absent = tuple[str, str, str, int, str]
 """(model, behaviour, adapter, seed, lens): what is known to be missing."""
@@ -91,7 +95,7 @@ def _score_array(group: tuple[str, str, str, str], scores: pd.DataFrame) -> Scor
     cell, first_of_cell = _axis(scores, _CELL)
     row, first_of_row = _axis(scores, _ROW)
     shape = len(first_of_cell), len(first_of_row)
-    rows = scores[_ROW].iloc[first_of_row]
+    rows = scores[_ROW].iloc[first_of_row].astype(str)
 
     def spread(column: str) -> Float[np.ndarray, "cells rows"]:
         values = np.full(shape, np.nan)
@@ -100,7 +104,7 @@ def _score_array(group: tuple[str, str, str, str], scores: pd.DataFrame) -> Scor
 
     array = ScoreArray(
         group=group,
-        cells=scores[[*_CELL, *SIZES]].iloc[first_of_cell].reset_index(drop=True),
+        cells=scores[[*_CELL, *SIZES]].iloc[first_of_cell].astype(_TEXTS).reset_index(drop=True),
         items=rows["item"].to_numpy(),
         values={column: spread(column) for column in _VALUES},
     )

@@ -22,6 +22,8 @@ PerPart = Float[np.ndarray, "*parts"]
 
 CONFIDENCE = 0.95
 WEAK_FROM_G = 0.25
+RESOLUTION = 1e-6
+"""An effect in nats that float32 log-probabilities cannot tell from zero."""
 VERDICTS = ("identified", "weak", "not_identified")
 
 
@@ -73,7 +75,8 @@ def mean_products(x: Array, y: Array) -> tuple[PerPart, PerPart, PerPart]:
 def crossed_covariance(x: Array, y: Array) -> Covariance:
     """Covariance of the means over new seeds and new items: (MS_s + MS_i − MS_r)/(S·I), Satterthwaite's df.
 
-    An item variance estimated below zero counts as zero, which leaves MS_s/(S·I) on S − 1 df.
+    An item variance estimated below zero counts as zero, which leaves MS_s/(S·I) on S − 1 df. Never fewer df than
+    min(S, I) − 1: Satterthwaite's formula tends to 0 where a seed variance is estimated below zero.
     """
     seeds, number = x.shape[-2:]
     if min(seeds, number) < 2:
@@ -84,8 +87,8 @@ def crossed_covariance(x: Array, y: Array) -> Covariance:
     products = np.stack(np.broadcast_arrays(between_seeds, between_items * varies, -residual * varies))
     dfs = np.array([seeds - 1, number - 1, (seeds - 1) * (number - 1)])
     total, spread = products.sum(axis=0), np.tensordot(1 / dfs, products**2, axes=1)
-    df = np.divide(total**2, spread, out=np.full_like(total, seeds - 1), where=spread > 0)
-    return Covariance(total / (seeds * number), df[()])
+    df = np.divide(total**2, spread, out=np.zeros_like(total), where=spread > 0)
+    return Covariance(total / (seeds * number), np.maximum(df, min(seeds, number) - 1)[()])
 
 
 ESTIMANDS: dict[str, Estimand] = {"fixed_rows": seed_covariance, "new_items": crossed_covariance}
@@ -128,11 +131,12 @@ def fieller_crossed(N: Array, D: Array) -> Interval:
 
 
 def gate(D: Array, covariance: Estimand) -> PerPart:
-    """g = t²V_D/D̄²: below 1 where a two-sided t-test finds D̄ ≠ 0; NaN where that cannot be tested."""
+    """g = t²V_D/D̄²: below 1 where a two-sided t-test finds D̄ ≠ 0; NaN where that cannot be tested (one seed), and where
+    D̄ is no larger than what rounding makes of nothing."""
     V_D, df = covariance(D, D)
     mean = D.mean(axis=(-2, -1))
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(mean == 0, np.nan, _t2(df) * V_D / mean**2)[()]
+        return np.where(np.abs(mean) <= RESOLUTION, np.nan, _t2(df) * V_D / mean**2)[()]
 
 
 def verdict_of(g: PerPart) -> np.ndarray:

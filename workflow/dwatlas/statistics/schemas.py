@@ -1,6 +1,7 @@
 """Columns of the study's result tables.
 
-``effect`` is ``antisymmetric`` (½[h(+1) − h(−1)]) or ``one_sided`` (h(+1) − h(0)); ``estimand`` is ``fixed_rows``
+``effect`` is ``antisymmetric`` (½[h(+1) − h(−1)]), ``one_sided`` (h(+1) − h(0)) or ``even`` (the mean of h(±1), less
+h(0)); ``estimand`` is ``fixed_rows``
 (these rows, new seeds) or ``new_items`` (new seeds and new items). Effects are in nats; ``retained`` is a ratio of
 means over seeds and null where the full effect is not identified.
 """
@@ -12,24 +13,27 @@ from dwatlas.delta.table import OVERLAP_SCHEMA
 _GROUP = [(name, pa.string()) for name in ("model", "behaviour", "adapter", "eval")]
 _KEY = [*_GROUP, *((name, pa.string()) for name in ("lens", "component", "mode", "effect"))]
 _FRACTIONS = [(name, pa.float64()) for name in ("energy_frac", "rank_frac", "params_frac")]
+_TESTED = [("p", pa.float64()), ("p_moderated", pa.float64()), ("q", pa.float64()), ("adjusted", pa.string())]
 
 RETAINED_SCHEMA = pa.schema(
     [
         *_KEY,
         ("estimand", pa.string()),
         ("n_seeds", pa.int32()),
+        ("n_units", pa.int32()),
         ("n_items", pa.int32()),
         ("effect_nats", pa.float64()),
         ("effect_lo", pa.float64()),
         ("effect_hi", pa.float64()),
+        ("opposite_items", pa.float64()),
         ("full_effect_nats", pa.float64()),
         ("retained", pa.float64()),
         ("lo", pa.float64()),
         ("hi", pa.float64()),
         ("g", pa.float64()),
         ("verdict", pa.string()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
+        *_TESTED,
+        ("primary", pa.bool_()),
         ("control", pa.string()),
         ("control_mean", pa.float64()),
         ("control_sd", pa.float64()),
@@ -45,6 +49,7 @@ CONTRASTS_SCHEMA = pa.schema(
         *_GROUP,
         ("lens", pa.string()),
         ("component", pa.string()),
+        ("rival", pa.string()),
         ("contrast", pa.string()),
         ("control", pa.string()),
         ("structural", pa.bool_()),
@@ -58,25 +63,33 @@ CONTRASTS_SCHEMA = pa.schema(
         ("hi", pa.float64()),
         ("g", pa.float64()),
         ("verdict", pa.string()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
+        *_TESTED,
+        ("primary", pa.bool_()),
     ]
 )
 """``contrast`` is one of ``statistics.contrasts.CONTRASTS``, ``control`` the stand-in that it is against, if any, and
 ``structural`` whether that is the lens's structural null. ``nats`` is the contrast's mean, ``ratio`` (with ``lo`` and
 ``hi``) that over the full effect. For the areas ``component`` is the family's stem."""
 
+SEED_VALUES = ["effect_nats", "full_effect_nats", "null_nats", *(name for name, _ in _FRACTIONS)]
 SEEDS_SCHEMA = pa.schema(
     [
         *_KEY,
         ("seed", pa.int32()),
-        ("effect_nats", pa.float64()),
-        ("full_effect_nats", pa.float64()),
-        ("null_nats", pa.float64()),
-        *_FRACTIONS,
+        *((name, pa.float64()) for name in SEED_VALUES),
     ]
 )
 """``null_nats`` is the mean effect of the seed's draws of the part's structural stand-in, null where it has none."""
+
+REGISTRATION_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "effect", "estimand", "contrast", "family")),
+        ("margin", pa.float64()),
+        ("statement", pa.string()),
+        ("sha256", pa.string()),
+    ]
+)
+"""One line: what the study stated as primary, as canonical JSON with its hash; none where it stated nothing."""
 
 MISSING_SCHEMA = pa.schema(
     [
@@ -226,6 +239,7 @@ SCHEMAS = {
     "seeds": SEEDS_SCHEMA,
     "controls": CONTROLS_SCHEMA,
     "doses": DOSES_SCHEMA,
+    "registration": REGISTRATION_SCHEMA,
     "missing": MISSING_SCHEMA,
     "adapters": ADAPTERS_SCHEMA,
     "ranking": RANKING_SCHEMA,

@@ -25,6 +25,7 @@ class StudyTables:
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
+    registration: pd.DataFrame
     missing: pd.DataFrame
     adapters: pd.DataFrame
     ranking: pd.DataFrame
