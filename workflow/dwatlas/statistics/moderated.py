@@ -13,7 +13,7 @@ of a sum of H correlated s² (Box), with r̄² the mean squared correlation betw
 
 Residuals have d dimensions, and independent components r̄² ≈ 1/d, so d_pooled is about d² at most. limma caps at d·H,
 as for independent components; where two components correlate by ±0.7 through a factor of the seed, its tests at 5 %
-reject 10 % of true hypotheses at S = 3 (300 components), these 3 to 5 % (``docs/statistics.md``).
+reject 9 % of true hypotheses at S = 3 (300 components), and these 5 % (``docs/statistics.md``).
 
 References: Smyth (2004), "Linear models and empirical Bayes methods for assessing differential expression in microarray
 experiments"; Ritchie et al. (2015), "limma powers differential expression analyses"; Box (1954), "Some theorems on
@@ -38,6 +38,7 @@ Method = Literal["bh", "by"]
 FEWEST_COMPONENTS = 5
 FEWEST_SEEDS = 3
 STRONG = 0.5
+NEGLIGIBLE = 1e-5
 _ROUNDING = 1e-12
 _NEWTON_STEPS = 12
 
@@ -59,9 +60,10 @@ class Moderated(NamedTuple):
 def moderate(L: Family) -> Moderated:
     """Means of the contrast ``L`` over seeds, with variances shrunk within each family.
 
-    It is the plain t-test where fewer than ``FEWEST_COMPONENTS`` components vary (tests then reject 5 to 7 % at 5 %)
-    and below ``FEWEST_SEEDS`` seeds; with one seed variances are NaN. Components that do not vary, or lack a seed
-    (NaN), do not count for the prior; a component that is zero throughout keeps a variance of zero.
+    It is the plain t-test where fewer than ``FEWEST_COMPONENTS`` components vary (shrunk, they would reject up to 7 %
+    at 5 %) and below ``FEWEST_SEEDS`` seeds; with one seed variances are NaN. Components that hardly vary (s² below
+    ``NEGLIGIBLE`` of the family's median: rounding) or lack a seed (NaN) do not count for the prior; a component that
+    is zero throughout keeps a variance of zero.
     """
     seeds = L.shape[-1]
     d, mean = seeds - 1, L.mean(axis=-1)
@@ -69,7 +71,7 @@ def moderate(L: Family) -> Moderated:
         nothing = np.full(mean.shape[:-1], np.nan)
         return Moderated(mean, np.full_like(mean, np.nan), nothing, nothing, nothing)
     varies = _varies(L)
-    s2 = np.where(varies | np.isnan(mean), L.var(axis=-1, ddof=1), 0.0)
+    s2 = np.where(_constant(L), 0.0, L.var(axis=-1, ddof=1))
     d0, s02 = _prior(s2, varies, d)
     d0 = np.where((varies.sum(axis=-1) < FEWEST_COMPONENTS) | (seeds < FEWEST_SEEDS), 0.0, d0)
     own = np.where(np.isinf(d0), 0.0, d / (np.where(np.isinf(d0), 1.0, d0) + d))[..., None]
@@ -149,8 +151,17 @@ def _prior(s2: Values, varies: Bool[np.ndarray, "*families components"], d: int)
     return np.where(beyond > 0, 2 * half, np.inf), s02
 
 
+def _constant(L: Family) -> Bool[np.ndarray, "*families components"]:
+    return L.std(axis=-1) <= _ROUNDING * np.abs(L).max(axis=-1)
+
+
 def _varies(L: Family) -> Bool[np.ndarray, "*families components"]:
-    return L.std(axis=-1) > _ROUNDING * np.abs(L).max(axis=-1)
+    s2 = np.where(_constant(L) | np.isnan(L).any(axis=-1), np.inf, L.var(axis=-1))
+    number = np.isfinite(s2).sum(axis=-1, keepdims=True)
+    if not s2.size:
+        return np.isfinite(s2)
+    median = np.take_along_axis(np.sort(s2, axis=-1), np.maximum(number - 1, 0) // 2, axis=-1)
+    return np.isfinite(s2) & (s2 > NEGLIGIBLE * median)
 
 
 def _unit_residuals(L: Family) -> Family:
