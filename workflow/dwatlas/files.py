@@ -111,18 +111,20 @@ def read_table(path: str | Path, schema: pa.Schema | None = None, columns: Colle
 
     Raises ``UserError`` when the file is missing, damaged or lacks a column of ``schema``.
     """
+    import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with readable(path, "Parquet"), pq.ParquetFile(path) as file:  # opened once: another may replace it meanwhile
+    texts = [one.name for one in schema or () if one.name in columns and pa.types.is_string(one.type)]
+    with readable(path, "Parquet"), pq.ParquetFile(path, read_dictionary=texts) as file:
+        # opened once: another may replace it meanwhile
         table = file.read([name for name in columns if name in file.schema_arrow.names] if columns else None)
     wanted = columns or (schema.names if schema else [])
     if missing := [name for name in wanted if name not in table.column_names]:
         raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
     if not columns:
         return table.to_pandas()
-    texts = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    frame = table.to_pandas(categories=texts, self_destruct=True)
+    frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get, self_destruct=True)
     for name in texts:
         frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
     return frame

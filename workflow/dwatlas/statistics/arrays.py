@@ -84,9 +84,13 @@ def score_arrays(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Itera
     Raises ``UserError`` where a cell lacks a row that other cells have or has one twice, where a part lacks a seed
     that other cells have, and where an anchor is missing.
     """
-    seeds = scores.groupby(GROUP[:-1])["seed"].agg(set)
-    for group, places in sorted(scores.groupby(GROUP).indices.items()):
-        array = _score_array(group, scores.iloc[places])
+    groups, first = _axis(scores, GROUP)
+    seeds: dict[tuple, set[int]] = {}
+    runs = [*GROUP[:-1], "seed"]
+    for *run, seed in scores[runs].iloc[_axis(scores, runs)[1]].itertuples(index=False):
+        seeds.setdefault(tuple(run), set()).add(seed)
+    for place, group in enumerate(scores[GROUP].iloc[first].itertuples(index=False, name=None)):
+        array = _score_array(group, scores if len(first) == 1 else scores[groups == place])
         _check_seeds(array, seeds[group[:-1]], absent)
         yield array
 
@@ -130,6 +134,19 @@ def _check_seeds(array: ScoreArray, seeds: set[int], absent: Collection[Absent])
 
 def _axis(scores: pd.DataFrame, columns: list[str]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
     """Place of each score on the sorted axis of distinct ``columns``, and the first score at each place."""
-    places = scores.groupby(columns, sort=True, dropna=False).ngroup().to_numpy()
-    _, first = np.unique(places, return_index=True)
+    key = np.zeros(len(scores), dtype=np.int64)
+    for name in columns:
+        codes, distinct = _codes(scores[name])
+        key = key * distinct + codes
+    places, distinct = pd.factorize(key, sort=True)
+    first = np.full(len(distinct), len(scores))
+    np.minimum.at(first, places, np.arange(len(scores)))
     return places, first
+
+
+def _codes(values: pd.Series) -> tuple[Int[np.ndarray, " n"], int]:
+    """The rank of each value among the distinct ones, and how many ranks there are."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.codes.to_numpy(), len(values.cat.categories)
+    codes, distinct = pd.factorize(values, sort=True)
+    return codes, len(distinct)

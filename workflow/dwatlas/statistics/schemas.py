@@ -49,10 +49,11 @@ RETAINED_SCHEMA = pa.schema(
 )
 
 """``n_units`` counts the independent draws that intervals are made from: seeds, or draws of the data that several
-trainings share. ``opposite_items`` is the share of items whose mean effect points against the mean of all. Bounds of
-``bootstrap`` are the crossed bootstrap's (``new_items`` only), those of ``band`` hold for all members of a nested family
-at once (``fixed_rows`` only, from 8 seeds on). ``p`` is of the plain t-test, ``p_moderated`` of the moderated one, ``q``
-adjusts the latter where it is there, ``adjusted`` says how. ``primary`` marks what the study stated beforehand."""
+trainings share. ``opposite_items`` is the share of items whose mean effect points against the mean of all.
+``bootstrap`` bounds are the crossed bootstrap's (``new_items`` only), ``band`` bounds hold for all members of a nested
+family at once (``fixed_rows`` only, from 8 seeds on). ``p`` is of the plain t-test, ``p_moderated`` of the moderated
+one; ``q`` adjusts the latter where it is there, and ``adjusted`` says how. ``primary`` marks what the study stated
+beforehand."""
 
 CONTRASTS_SCHEMA = pa.schema(
     [
