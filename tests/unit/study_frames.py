@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import t
 
 from dwatlas.delta.table import WHOLE
+from dwatlas.statistics.across import across
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
@@ -102,6 +103,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
         overlap=_overlap(),
+        **vars(across(seeds)),
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
 
