@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from study_frames import study_tables
 
+from dwatlas.statistics.across import across
 from dwatlas.tables.names import FORMATS, TABLES
 from dwatlas.tables.order import natural, stem
 from dwatlas.tables.present import estimate, interval, number, present, probability
@@ -30,6 +31,48 @@ def test_summary_halves_the_shifts_into_odd_and_even_parts():
     line = build(replace(study, doses=doses))["summary"].iloc[0]
     assert line["even"] == pytest.approx((line["shift_pos"] + line["shift_neg"]) / 2)
     assert line["even"] == pytest.approx(0.5)
+    assert line["even_lo"] <= line["even"] <= line["even_hi"]
+
+
+def test_interval_of_the_even_part_is_student_t_over_seeds(tables):
+    doses = pick(study_tables().doses, metric="effect", control="", adapter="lora-r1", eval="dilemmas")
+    by_seed = doses[doses["alpha"].abs() == 1].groupby("seed")["value"].sum() / 2
+    line = pick(tables["summary"], adapter="lora-r1", eval="dilemmas").iloc[0]
+    half = 2.7764451 * by_seed.std(ddof=1) / np.sqrt(5)
+    assert line["even_hi"] - line["even"] == pytest.approx(half, rel=1e-6, abs=1e-12)
+
+
+def test_summary_tells_cost_and_transfer_beside_the_effect(tables):
+    study, frame = study_tables(), tables["summary"]
+    for line in frame.itertuples():
+        kl = pick(study.doses, adapter=line.adapter, eval=line.eval, metric="kl_base", control="", alpha=-1.0)["value"]
+        assert line.kl_neg == pytest.approx(kl.mean())
+    text = present("summary", frame)
+    assert text["Transfer"].tolist() == [
+        "headline" if name == "claims" else estimate(*transfer)
+        for name, transfer in zip(frame["eval"], frame[["transfer", "transfer_lo", "transfer_hi"]].values, strict=True)
+    ]
+    hidden = present("summary", frame.assign(headline=False, transfer_verdict="not_identified"))
+    assert set(hidden["Transfer"]) == {"not identified"}
+
+
+def test_summary_tells_the_share_of_items_that_go_the_other_way():
+    study = study_tables()
+    counted = replace(study, retained=study.retained.assign(opposite_items=0.125))
+    assert set(present("summary", build(counted)["summary"])["Opposite items"]) == {"0.12"}
+    assert set(present("summary", build(study)["summary"])["Opposite items"]) == {"–"}
+
+
+def test_aggregates_over_cells_are_shown_where_there_are_any(tables):
+    assert tables["across"].empty and tables["improvement"].empty
+    seeds = pd.concat([study_tables().seeds.assign(model=name) for name in ("one", "two")])
+    found = build(replace(study_tables(), **vars(across(seeds))))
+    assert set(found["across"]["eval"]) == {"claims"} and set(found["across"]["n_cells"]) == {4}
+    assert found["improvement"][["eval", "adapter", "rival", "n_cells"]].values.tolist() == [
+        ["claims", "lora-r8", "lora-r1", 2]
+    ]
+    text = present("across", found["across"])
+    assert text["IQM of R"].str.contains("[", regex=False).all()
 
 
 def test_retained_has_no_ratio_where_the_full_effect_is_not_identified(tables):
