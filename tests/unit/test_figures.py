@@ -298,7 +298,7 @@ def test_across_draws_every_seed_of_every_identified_cell(tables):
     unknown = across.data(both, "dilemmas", "layers")
     assert pick(unknown, series="seed").empty and unknown["value"].isna().all()
     figure = across.draw(unknown)
-    assert any("0 identified, needs 3" in text.get_text() for text in figure.axes[0].texts)
+    assert any("0 cells, needs 3" in text.get_text() for text in figure.axes[0].texts)
     assert any("one/agreement/lora-r1" in text.get_text() for text in figure.texts)
 
 

@@ -108,7 +108,7 @@ def _panel(
         told = estimate(line.beats, line.beats_lo, line.beats_hi)
         if np.isnan(line.value):
             marks.hatched(axes, y, "")
-            told = f"{line.n_cells:.0f} identified, needs {FEWEST_CELLS}"
+            told = f"{line.n_cells:.0f} cells, needs {FEWEST_CELLS}"
         else:
             marks.bar(axes, line, y, GREY)
         axes.text(1.02, y, told, transform=axes.get_yaxis_transform(), fontsize=6, va="center",
