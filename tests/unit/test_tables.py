@@ -23,23 +23,15 @@ def test_tables_are_the_named_ones(tables):
     assert tuple(tables) == TABLES
 
 
-def test_summary_halves_the_shifts_into_odd_and_even_parts():
-    study = study_tables()
-    doses = study.doses.copy()
-    at_plus_one = (doses["metric"] == "effect") & (doses["alpha"] == 1) & (doses["control"] == "")
-    doses.loc[at_plus_one, "value"] += 1.0
-    line = build(replace(study, doses=doses))["summary"].iloc[0]
-    assert line["even"] == pytest.approx((line["shift_pos"] + line["shift_neg"]) / 2)
-    assert line["even"] == pytest.approx(0.5)
-    assert line["even_lo"] <= line["even"] <= line["even_hi"]
-
-
-def test_interval_of_the_even_part_is_student_t_over_seeds(tables):
-    doses = pick(study_tables().doses, metric="effect", control="", adapter="lora-r1", eval="dilemmas")
-    by_seed = doses[doses["alpha"].abs() == 1].groupby("seed")["value"].sum() / 2
-    line = pick(tables["summary"], adapter="lora-r1", eval="dilemmas").iloc[0]
-    half = 2.7764451 * by_seed.std(ddof=1) / np.sqrt(5)
-    assert line["even_hi"] - line["even"] == pytest.approx(half, rel=1e-6, abs=1e-12)
+def test_summary_tells_shifts_and_the_even_part_with_its_interval(tables):
+    study, line = study_tables(), tables["summary"].iloc[0]
+    key = {"adapter": line["adapter"], "eval": line["eval"]}
+    doses = pick(study.doses, metric="effect", control="", **key)
+    assert line["shift_pos"] == pytest.approx(pick(doses, alpha=1.0)["value"].mean())
+    source = pick(study.retained, effect="even", **key).iloc[0]
+    assert line[["even", "even_lo", "even_hi"]].tolist() == source[["effect_nats", "effect_lo", "effect_hi"]].tolist()
+    assert line["even"] == pytest.approx((line["shift_pos"] + line["shift_neg"]) / 2 + 0.2)
+    assert present("summary", tables["summary"])["Q"].iloc[0] == "+0.20 [0.00, 0.40]"
 
 
 def test_summary_tells_cost_and_transfer_beside_the_effect(tables):

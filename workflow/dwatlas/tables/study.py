@@ -47,9 +47,9 @@ def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame[mask]
 
 
-def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
+def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY, effect: str = PRIMARY_EFFECT) -> pd.DataFrame:
     """One line per (model, behaviour, adapter, eval): the effect of the full dW, in nats, with interval, g, verdict."""
-    return pick(retained, lens="anchors", mode="full", effect=PRIMARY_EFFECT, estimand=estimand)
+    return pick(retained, lens="anchors", mode="full", effect=effect, estimand=estimand)
 
 
 def components(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:

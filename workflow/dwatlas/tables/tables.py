@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 
 from dwatlas.tables.comparison import across, adapters, improvement, noise, ranking
@@ -53,6 +52,7 @@ def summary(tables: StudyTables) -> pd.DataFrame:
     """
     fixed = full_effects(tables.retained).set_index(CELL)
     new = full_effects(tables.retained, SEEDS_AND_ITEMS).set_index(CELL)
+    even = full_effects(tables.retained, effect="even").set_index(CELL)
     norm = pick(tables.controls, lens="anchors", mode="full", control="norm", effect="antisymmetric").set_index(CELL)
     lines = pd.DataFrame(
         {
@@ -69,7 +69,10 @@ def summary(tables: StudyTables) -> pd.DataFrame:
             "norm_percentile": norm["percentile"],
             "norm_z": norm["z"],
             "norm_p": norm["randomisation_p"],
-            "opposite_items": fixed.get("opposite_items", np.nan),
+            "opposite_items": fixed["opposite_items"],
+            "even": even["effect_nats"],
+            "even_lo": even["effect_lo"],
+            "even_hi": even["effect_hi"],
         }
     )
     lines = lines.join(_at_unit_dose(tables.doses)).join(_transfer(tables.adapters))
@@ -83,7 +86,6 @@ def _at_unit_dose(doses: pd.DataFrame) -> pd.DataFrame:
         {
             "shift_neg": shift[-1.0],
             "shift_pos": shift[1.0],
-            **_even_part(pick(own, metric="effect")),
             "pmass_neg": pmass[-1.0],
             "pmass_base": pmass[0.0],
             "pmass_pos": pmass[1.0],
@@ -91,12 +93,6 @@ def _at_unit_dose(doses: pd.DataFrame) -> pd.DataFrame:
             "kl_pos": kl[1.0],
         }
     )
-
-
-def _even_part(shifts: pd.DataFrame) -> dict[str, pd.Series]:
-    by_seed = shifts[shifts["alpha"].abs() == 1].groupby([*CELL, "seed"], as_index=False)["value"].mean()
-    even = mean_intervals(by_seed, CELL).set_index(CELL)
-    return {"even": even["mean"], "even_lo": even["lo"], "even_hi": even["hi"]}
 
 
 def _transfer(adapters: pd.DataFrame) -> pd.DataFrame:
