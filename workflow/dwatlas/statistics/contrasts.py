@@ -112,7 +112,7 @@ def _areas(effects: Effects, excesses: list[Contrast]) -> Iterator[Contrast]:
     for one in excesses:
         if not one.structural:
             continue
-        families = nested_families(_energies(effects, one.lens))
+        families = nested_families(component_energies(effects, one.lens))
         members = {family: names for family, names in families.items() if set(names) <= set(one.components)}
         if members:
             areas = np.stack([_area(effects, one, names) for names in members.values()])
@@ -128,7 +128,8 @@ def _area(effects: Effects, excess: Contrast, names: list[str]) -> Array:
     return np.einsum("ks,ksi->si", widths(e), excess.L[own])
 
 
-def _energies(effects: Effects, lens: str) -> dict[str, float]:
+def component_energies(effects: Effects, lens: str) -> dict[str, float]:
+    """Mean share of ‖dW‖² of each component of a lens that was kept alone."""
     energy = effects.lines["energy_frac"].to_numpy()
     kept = {part: lines for part, lines in effects.parts.items() if (part.lens, part.mode) == (lens, "keep")}
     return {part.component: float(energy[lines].mean()) for part, lines in kept.items()}

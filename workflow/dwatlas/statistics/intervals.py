@@ -76,7 +76,8 @@ def crossed_covariance(x: Array, y: Array) -> Covariance:
     """Covariance of the means over new seeds and new items: (MS_s + MS_i − MS_r)/(S·I), Satterthwaite's df.
 
     An item variance estimated below zero counts as zero, which leaves MS_s/(S·I) on S − 1 df. Never fewer df than
-    min(S, I) − 1: Satterthwaite's formula tends to 0 where a seed variance is estimated below zero.
+    min(S, I) − 1, as Satterthwaite's formula tends to 0 where a seed variance is estimated below zero; and with two
+    seeds no more, as one df says too little about seeds for items to make up for it.
     """
     seeds, number = x.shape[-2:]
     if min(seeds, number) < 2:
@@ -88,7 +89,9 @@ def crossed_covariance(x: Array, y: Array) -> Covariance:
     dfs = np.array([seeds - 1, number - 1, (seeds - 1) * (number - 1)])
     total, spread = products.sum(axis=0), np.tensordot(1 / dfs, products**2, axes=1)
     df = np.divide(total**2, spread, out=np.zeros_like(total), where=spread > 0)
-    return Covariance(total / (seeds * number), np.maximum(df, min(seeds, number) - 1)[()])
+    fewest = min(seeds, number) - 1
+    df = np.full_like(total, fewest) if fewest == 1 else np.maximum(df, fewest)
+    return Covariance(total / (seeds * number), df[()])
 
 
 ESTIMANDS: dict[str, Estimand] = {"fixed_rows": seed_covariance, "new_items": crossed_covariance}

@@ -8,17 +8,22 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from dwatlas.seeds import rng
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL, GROUP, SIZES, Absent, Part, score_arrays
-from dwatlas.statistics.contrasts import MARGIN, contrast_records, family_effects
+from dwatlas.statistics.bands import critical_value
+from dwatlas.statistics.bootstrap import crossed_bootstrap
+from dwatlas.statistics.contrasts import MARGIN, component_energies, contrast_records, family_effects
 from dwatlas.statistics.controls import control_records
 from dwatlas.statistics.doses import dose_records
 from dwatlas.statistics.effects import Effects, Family, measure_effects
+from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.frames import frame_of
-from dwatlas.statistics.intervals import ESTIMANDS, effect_interval, fieller
+from dwatlas.statistics.intervals import ESTIMANDS, Array, effect_interval, fieller, seed_covariance
 from dwatlas.statistics.registration import marked
 from dwatlas.statistics.testing import two_sided
 
+_STREAM = "retained"
 _EFFECT = [*GROUP, *Part._fields, "effect"]
 _KEYS = {
     "retained": [*_EFFECT, "estimand"],
@@ -84,7 +89,8 @@ def summarise(
             stand_ins = list(control_records(effects, kind))
             controls += [group | record for record in stand_ins]
             seeds += [group | record for record in _seed_records(effects, kind, nulls)]
-            retained += [group | record for record in _retained_records(effects, kind, stand_ins, nulls)]
+            kept = _retained_records(effects, kind, stand_ins, nulls, (*array.group, kind))
+            retained += [group | record for record in kept]
             found = contrast_records(effects, kind, nulls, additive.get(array.group), margin)
             contrasts += [group | record for record in found]
     return Tables(
@@ -110,7 +116,9 @@ def _seed_records(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iter
             yield {**part._asdict(), "effect": kind, "seed": seed, **numbers, **fractions}
 
 
-def _retained_records(effects: Effects, kind: str, stand_ins: list[dict], nulls: Mapping[str, str]) -> Iterator[dict]:
+def _retained_records(
+    effects: Effects, kind: str, stand_ins: list[dict], nulls: Mapping[str, str], stream: tuple[str, ...]
+) -> Iterator[dict]:
     structural = {
         Part(record["lens"], record["component"], record["mode"]): record
         for record in stand_ins
@@ -118,7 +126,7 @@ def _retained_records(effects: Effects, kind: str, stand_ins: list[dict], nulls:
     }
     for family in effects.families:
         for estimand in ESTIMANDS:
-            columns = _family_columns(effects, kind, family, estimand)
+            columns = _family_columns(effects, kind, family, estimand, stream)
             for place, component in enumerate(family.components):
                 part = Part(family.lens, component, family.mode)
                 own = {name: values[place] for name, values in columns.items()}
@@ -126,7 +134,9 @@ def _retained_records(effects: Effects, kind: str, stand_ins: list[dict], nulls:
                 yield {**part._asdict(), "effect": kind, "estimand": estimand, **own, **control}
 
 
-def _family_columns(effects: Effects, kind: str, family: Family, estimand: str) -> dict[str, np.ndarray]:
+def _family_columns(
+    effects: Effects, kind: str, family: Family, estimand: str, stream: tuple[str, ...]
+) -> dict[str, np.ndarray]:
     """The columns of ``RETAINED_SCHEMA`` for all components of a family."""
     N, D = family_effects(effects, kind, family)
     covariance, items = ESTIMANDS[estimand], N.mean(axis=-2)
@@ -145,9 +155,29 @@ def _family_columns(effects: Effects, kind: str, family: Family, estimand: str) 
         **{name: getattr(interval, name) for name in ("lo", "hi", "g", "verdict")},
         **two_sided(D - N if family.mode == "drop" else N, estimand)._asdict(),
     }
+    generator = rng(_STREAM, *stream, family.lens, family.mode)
+    if estimand == "fixed_rows":
+        columns |= _bands(N, D, nested_families(component_energies(effects, family.lens)), family, generator)
+    elif (interval.verdict != "not_identified").any():
+        columns |= dict(zip(("bootstrap_lo", "bootstrap_hi"), crossed_bootstrap(N, D, generator), strict=True))
     sizes = effects.lines[SIZES].to_numpy()[family.lines].mean(axis=1)
     columns |= dict(zip(SIZES, sizes.T, strict=True))
     return {name: np.broadcast_to(values, len(N)) for name, values in columns.items()}
+
+
+def _bands(
+    N: Array, D: Array, nested: Mapping[str, list[str]], family: Family, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """``band_lo`` and ``band_hi`` of the components that are members of a nested family; NaN for the others."""
+    bands = np.full((2, len(N)), np.nan)
+    for names in nested.values():
+        if set(names) <= set(family.components):
+            members = [family.components.index(name) for name in names]
+            ratio = N[members].mean(axis=(-2, -1), keepdims=True) / D.mean()
+            critical = critical_value((N[members] - ratio * D).mean(axis=-1), generator)
+            interval = fieller(N[members], D, seed_covariance, critical)
+            bands[:, members] = interval.lo, interval.hi
+    return {"band_lo": bands[0], "band_hi": bands[1]}
 
 
 def _control_columns(record: dict | None, verdict: str) -> dict:

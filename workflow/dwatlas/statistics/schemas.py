@@ -32,6 +32,10 @@ RETAINED_SCHEMA = pa.schema(
         ("hi", pa.float64()),
         ("g", pa.float64()),
         ("verdict", pa.string()),
+        ("bootstrap_lo", pa.float64()),
+        ("bootstrap_hi", pa.float64()),
+        ("band_lo", pa.float64()),
+        ("band_hi", pa.float64()),
         *_TESTED,
         ("primary", pa.bool_()),
         ("control", pa.string()),
@@ -43,6 +47,12 @@ RETAINED_SCHEMA = pa.schema(
         *_FRACTIONS,
     ]
 )
+
+"""``n_units`` counts the independent draws that intervals are made from: seeds, or draws of the data that several
+trainings share. ``opposite_items`` is the share of items whose mean effect points against the mean of all. Bounds of
+``bootstrap`` are the crossed bootstrap's (``new_items`` only), those of ``band`` hold for all members of a nested family
+at once (``fixed_rows`` only, from 8 seeds on). ``p`` is of the plain t-test, ``p_moderated`` of the moderated one, ``q``
+adjusts the latter where it is there, ``adjusted`` says how. ``primary`` marks what the study stated beforehand."""
 
 CONTRASTS_SCHEMA = pa.schema(
     [
