@@ -9,6 +9,7 @@ import pandas as pd
 from scipy.stats import t
 
 from dwatlas.delta.table import WHOLE
+from dwatlas.statistics.across import across
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
@@ -89,6 +90,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         contrasts += [key | line for line in _contrasts(by_part, full, lenses, random)]
         shares += [group | line for line in _shares(by_part, full, lenses)]
     seeds, doses = pd.DataFrame(seeds)[SCHEMAS["seeds"].names], _doses(random)[SCHEMAS["doses"].names]
+    retained += [_retained(*line) for line in _even_parts(doses)]
     contrasts = pd.DataFrame(contrasts)
     contrasts["q"] = contrasts["p"]
     return StudyTables(
@@ -102,6 +104,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
         overlap=_overlap(),
+        **vars(across(seeds)),
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
 
@@ -185,6 +188,16 @@ def _retained(cell, estimand, effects, full, energy, kinds, percentile) -> dict:
         "control": kinds[0] if kinds else "", "control_mean": 0.0, "control_sd": 1.0, "control_percentile": percentile,
         "rank": 4.0, "nuclear_frac": energy**0.8, **_sizes(energy),
     }  # fmt: skip
+
+
+def _even_parts(doses):
+    """Arguments of ``_retained`` for the even part of each full effect."""
+    shifts = doses[(doses["metric"] == "effect") & (doses["control"] == "") & (doses["alpha"].abs() == 1)]
+    for (adapter, name), lines in shifts.groupby(["adapter", "eval"]):
+        cell = {"model": MODEL, "behaviour": BEHAVIOUR, "adapter": adapter, "eval": name, "effect": "even",
+                "lens": "anchors", "component": "full", "mode": "full"}  # fmt: skip
+        even = lines.groupby("seed")["value"].mean().to_numpy() + 0.1 * np.arange(len(SEEDS))
+        yield cell, "fixed_rows", even, even, 1.0, (), np.nan
 
 
 def _doses(random) -> pd.DataFrame:

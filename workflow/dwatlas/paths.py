@@ -37,6 +37,9 @@ RESULTS = {
         "noise",
         "additivity",
         "agreement",
+        "across",
+        "improvement",
+        "performance",
     )
 }
 """What the statistics write, by name."""

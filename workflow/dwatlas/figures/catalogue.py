@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dwatlas.figures import (
+    across,
     adapters,
     agreement,
     curves,
@@ -14,6 +15,8 @@ from dwatlas.figures import (
     forest,
     map,
     overlap,
+    pareto,
+    performance,
     profiles,
     ranking,
     shares,
@@ -33,6 +36,9 @@ FIGURES = {
     "adapters": adapters,
     "ranking": ranking,
     "profiles": profiles,
+    "performance": performance,
+    "pareto": pareto,
+    "across": across,
 }
 
 

@@ -6,6 +6,7 @@ from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import read_provenance
 from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
+from dwatlas.statistics.across import across
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.arrays import COLUMNS
@@ -36,6 +37,7 @@ def work(job: Job) -> None:
         "missing": missing,
         "additivity": additivity(seeds, parts),
         "agreement": agreement(seeds),
+        **vars(across(seeds)),
         **vars(compare(seeds, doses, job.spec["headline"], job.spec["trainable"])),
     }
     for name, table in results.items():

@@ -25,6 +25,8 @@ TABLE_TITLES = {
     "adapters": "Adapters compared: strength, transfer, cost",
     "ranking": "Pairs of adapters: which is stronger",
     "noise": "Adapters against seed noise",
+    "across": "Parts across trained cells",
+    "improvement": "Pairs of adapters across models and behaviours",
     "missing": "Missing: asked for, and not there",
 }
 

@@ -244,6 +244,58 @@ AGREEMENT_SCHEMA = pa.schema(
 )
 """Rank correlation of the profiles of two (adapter, seed) units, each pair once, over the components that both have."""
 
+ACROSS_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "lens", "component", "mode", "effect")),
+        ("n_cells", pa.int32()),
+        ("n_blocks", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("iqm", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("beats", pa.float64()),
+        ("beats_lo", pa.float64()),
+        ("beats_hi", pa.float64()),
+        ("left_out", pa.string()),
+    ]
+)
+"""A cell is a (model, behaviour, adapter), a block a (model, behaviour), whose adapters share data; ``n_seeds`` is the
+smallest. ``iqm`` is the interquartile mean of R over cells and seeds, ``beats`` the mean over cells of P(the part does
+more than its structural stand-in); both are null below three cells. ``left_out`` names the cells with the part whose
+full effect is not identified."""
+
+IMPROVEMENT_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "adapter", "rival")),
+        ("n_cells", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("improvement", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("left_out", pa.string()),
+    ]
+)
+"""P(the full effect of ``adapter`` is the larger), averaged over the ``n_cells`` (model, behaviour) that have both;
+``left_out`` names those in which no adapter's effect is identified."""
+
+PERFORMANCE_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("lens", pa.string()),
+        ("mode", pa.string()),
+        ("n_cells", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("n_components", pa.int32()),
+        ("verdict", pa.string()),
+        ("tau", pa.float64()),
+        ("share", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+    ]
+)
+"""``share`` of the components with R < ``tau``, null where the full effect is not identified; where model, behaviour
+and adapter are ``(all)``, its mean over cells."""
+
 SCHEMAS = {
     "retained": RETAINED_SCHEMA,
     "contrasts": CONTRASTS_SCHEMA,
@@ -257,6 +309,9 @@ SCHEMAS = {
     "noise": NOISE_SCHEMA,
     "additivity": ADDITIVITY_SCHEMA,
     "agreement": AGREEMENT_SCHEMA,
+    "across": ACROSS_SCHEMA,
+    "improvement": IMPROVEMENT_SCHEMA,
+    "performance": PERFORMANCE_SCHEMA,
     "overlap": OVERLAP_SCHEMA,
 }
 """Columns of each table of ``paths.STUDY_TABLES``."""

@@ -10,6 +10,8 @@ TABLES = (
     "adapters",
     "ranking",
     "noise",
+    "across",
+    "improvement",
     "missing",
 )
 FORMATS = ("csv", "md", "tex")

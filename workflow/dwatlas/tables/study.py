@@ -17,8 +17,9 @@ PART = [*CELL, "lens", "component"]
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The frames of ``statistics.schemas``; ``adapters``, ``ranking`` and ``noise`` are empty where a study has one
-    adapter, ``additivity`` where there are no additive shares, ``overlap`` where it has one run."""
+    """The frames of ``statistics.schemas``; ``ranking`` and ``noise`` are empty where a study has one adapter,
+    ``improvement`` where no two adapters share two (model, behaviour), ``additivity`` where there are no additive
+    shares, ``overlap`` where there is one run."""
 
     retained: pd.DataFrame
     contrasts: pd.DataFrame
@@ -32,6 +33,9 @@ class StudyTables:
     noise: pd.DataFrame
     additivity: pd.DataFrame
     agreement: pd.DataFrame
+    across: pd.DataFrame
+    improvement: pd.DataFrame
+    performance: pd.DataFrame
     overlap: pd.DataFrame
 
 
@@ -43,9 +47,9 @@ def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame[mask]
 
 
-def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
+def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY, effect: str = PRIMARY_EFFECT) -> pd.DataFrame:
     """One line per (model, behaviour, adapter, eval): the effect of the full dW, in nats, with interval, g, verdict."""
-    return pick(retained, lens="anchors", mode="full", effect=PRIMARY_EFFECT, estimand=estimand)
+    return pick(retained, lens="anchors", mode="full", effect=effect, estimand=estimand)
 
 
 def components(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
