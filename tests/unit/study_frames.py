@@ -99,7 +99,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         seeds=seeds,
         controls=pd.DataFrame(controls)[SCHEMAS["controls"].names],
         doses=doses,
-        registration=pd.DataFrame(columns=SCHEMAS["registration"].names),
+        registration=SCHEMAS["registration"].empty_table().to_pandas(),
         missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),

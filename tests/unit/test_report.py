@@ -14,7 +14,7 @@ from dwatlas.tables.tables import build
 FACTS = {
     "study": "tiny", "description": "Small.", "matrix": {"Models": ["tiny-qwen"], "Seeds": "0–4"},
     "settings": {"α": "−1, 0, +1"}, "seed_varies": {"data": "varied"}, "versions": {"Python": "3.11"},
-    "reproduce": ["make study"], "config": "study: tiny\n",
+    "reproduce": ["make study"], "config": "study: tiny\n", "registered": None,
 }  # fmt: skip
 CLEAR = {
     "adapter": "lora-r8", "eval": "claims", "effect": 4.2, "lo": 3.1, "hi": 5.3, "n_seeds": 5, "g": 0.03,
@@ -32,6 +32,7 @@ def part(component, keep_excess, drop_excess=-0.1, interaction=0.0, control="mas
     values = {"keep_excess": keep_excess, "drop_excess": drop_excess, "interaction": interaction}
     values["scale_excess"] = scale_excess
     line = {"component": component, "verdict": "identified", "control": control}
+    line |= {"redundant_q": np.nan, "nothing_q": np.nan}
     for name, value in values.items():
         q = value if np.isnan(value) else 0.001 if value > 0 or (name == "interaction" and value) else 0.6
         line |= {name: value, f"{name}_lo": value - 0.1, f"{name}_hi": value + 0.1, f"{name}_q": q}
@@ -112,6 +113,14 @@ def test_lens_without_excess_says_so():
     ]
     assert told_of(part("layer-0", np.nan, np.nan, control="")) == ["Not compared with random stand-ins."]
     assert told_of(part("layer-0", 0.5, verdict="not_identified")) == ["Not identified."]
+
+
+def test_equivalence_is_told_only_where_it_was_shown():
+    parts = [part(f"layer-{k}", -0.1, redundant_q=0.01, nothing_q=0.2) for k in range(8)] + [part("layer-8", -0.1)]
+    assert told_of(*parts)[1:] == [
+        "Dropped, shown to cost no more than the margin Δ of the effect (q < 0.05): 8 of 9, layer-0, layer-1, layer-2, "
+        "layer-3, layer-4, layer-5 and 2 more."
+    ]
 
 
 def test_weak_ratios_are_called_imprecise():

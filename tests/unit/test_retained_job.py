@@ -10,11 +10,13 @@ from dwatlas.jobs import retained
 from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
 from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
+from dwatlas.statistics.contrasts import CONTRASTS
 from dwatlas.statistics.schemas import SCHEMAS
 
 RUN = {"model": "tiny", "behaviour": "agreement", "adapter": "lora-r1"}
 SPEC = {"cell": {"study": "small"}, "allow_mixed_versions": False, "absent": [], "nulls": NULLS, "headline": "claims",
-        "matched": ["mask", "sub"], "trainable": {"tiny": {"lora-r1": 8}}}  # fmt: skip
+        "matched": ["mask", "sub"], "trainable": {"tiny": {"lora-r1": 8}}, "margin": 0.1, "trainings": 1,
+        "statement": None}  # fmt: skip
 
 
 def job_of(folder, inputs):
@@ -42,7 +44,7 @@ def test_scores_and_shares_become_every_result_table(tmp_path):
     inputs = {name: [path] for name, path in {**job.outputs, "overlap": str(overlap)}.items()}
     reading = Job("tables", {}, "code", inputs, {})
     tables = read_study_tables(reading)
-    assert set(tables.contrasts["contrast"]) == {"keep_excess", "drop_excess", "interaction", "share"}
+    assert set(tables.contrasts["contrast"]) == {*CONTRASTS} - {"auc_keep", "auc_drop"}
     assert tables.additivity["completeness"].between(0.8, 1.2).all() and len(tables.additivity) == 1
     assert len(tables.agreement) == 2 * 10 and tables.noise.empty
 

@@ -21,13 +21,29 @@ def work(job: Job) -> None:
     provenance = read_provenance(job.input("retained"))
     keys = [FigureKey(**key) for key in job.spec["figures"]]
     figures = [
-        (key.title, CAPTIONS[key.kind], paths.FIGURE.format(study=name, figure=key.stem, ending="png")) for key in keys
+        (
+            key.title,
+            CAPTIONS[key.kind] + _standing(key, job.spec["study"]["primary"]),
+            paths.FIGURE.format(study=name, figure=key.stem, ending="png"),
+        )
+        for key in keys
     ]
     job = job.reading("figures", [path for _, _, path in figures])
-    page = render(build(read_study_tables(job)), figures, _facts(job.spec, provenance), job.provenance())
+    tables = read_study_tables(job)
+    registered = next(iter(tables.registration.to_dict("records")), None)
+    facts = _facts(job.spec, provenance) | {"registered": registered}
+    page = render(build(tables), figures, facts, job.provenance())
     with atomic(job.outputs["page"]) as temporary:
         temporary.write_text(page, encoding="utf-8")
         seal(temporary)
+
+
+def _standing(key: FigureKey, primary: dict | None) -> str:
+    """Whether a figure shows what the study stated as primary."""
+    if primary is None:
+        return ""
+    same = (key.eval, key.lens) == (primary["eval"], primary["family"])
+    return " Has the primary analysis." if same else " Exploratory."
 
 
 def _facts(spec: dict, provenance: dict) -> dict:

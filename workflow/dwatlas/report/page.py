@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -11,11 +12,13 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from dwatlas.provenance import blank_sealed
+from dwatlas.report.primary import is_primary, primary_sentences, statement
 from dwatlas.report.seed_noise import answers
 from dwatlas.report.sentences import findings, identification
 from dwatlas.tables.present import present
 
 TABLE_TITLES = {
+    "primary": "Primary: what the study stated beforehand",
     "summary": "Effect of the full dW",
     "retained": "Retained effect of each part",
     "components": "Excess of each part over its null, interaction, additive share, potency",
@@ -41,7 +44,8 @@ def render(
 
     ``tables`` are those of ``tables.build``; ``figures`` are (title, caption, path of a PNG) in order; ``facts`` are
     ``study`` (its name), ``description``, ``matrix``, ``settings``, ``seed_varies`` and ``versions`` (label → text or
-    list), ``reproduce`` (shell commands) and ``config`` (YAML text). All of it is escaped. The provenance is there with
+    list), ``reproduce`` (shell commands), ``config`` (YAML text) and ``registered`` (the line of ``registration``, or
+    ``None``). All of it is escaped. The provenance is there with
     a blank seal: seal the file.
     """
     here = Path(__file__).parent
@@ -53,6 +57,9 @@ def render(
         provenance=_in_attribute(blank_sealed(provenance)),
         identification=identification(tables["summary"]),
         findings=findings(tables),
+        statement=statement(facts["registered"]),
+        primary=primary_sentences(tables["primary"]),
+        is_primary=partial(is_primary, facts["registered"]),
         answers=answers(tables["noise"], tables["ranking"]),
         tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],
         missing=len(tables["missing"]),

@@ -12,6 +12,7 @@ from dwatlas.tables.present import estimate, number
 from dwatlas.tables.study import CELL, NOT_IDENTIFIED, pick
 
 STRONGEST = 3
+NAMED = 6
 HIGH_PERCENTILE = 95
 LEVEL = 0.05
 STAND_INS = {
@@ -28,6 +29,7 @@ STAND_INS = {
 class Finding:
     """What was found for one (adapter, eval): the full dW, what qualifies it, and sentences per lens."""
 
+    eval: str
     headline: str
     remark: str
     by_lens: dict[str, list[str]]
@@ -45,7 +47,7 @@ def findings(tables: Mapping[str, pd.DataFrame]) -> dict[tuple[str, str], list[F
             for lens in natural(parts["lens"])
             if identified
         }
-        finding = Finding(headline(full), remark(full) if identified else "", by_lens)
+        finding = Finding(full.eval, headline(full), remark(full) if identified else "", by_lens)
         found.setdefault((full.model, full.behaviour), []).append(finding)
     return found
 
@@ -100,7 +102,7 @@ def lens_sentences(parts: pd.DataFrame, curves: pd.DataFrame, additive: pd.DataF
     if known.empty:
         return ["Not identified."]
     areas = curves[curves["verdict"] != NOT_IDENTIFIED]
-    told = [*_excess(known), *_interaction(known), *(_area(line) for line in areas.itertuples())]
+    told = [*_excess(known), *_dispensable(known), *_interaction(known), *(_area(line) for line in areas.itertuples())]
     told += [_additive(line) for line in additive.itertuples() if not pd.isna(line.spearman)]
     weak = "Weakly identified, so ratios are imprecise. " if (known["verdict"] == "weak").any() else ""
     return [weak + told[0], *told[1:]]
@@ -112,14 +114,14 @@ def _excess(parts: pd.DataFrame) -> list[str]:
         return ["Not compared with random stand-ins."]
     stand_in = STAND_INS.get(compared["control"].iloc[0], "a random stand-in")
     told = [
-        f"{opening} than {stand_in} (q < {LEVEL}): {_strongest(compared, compared[f'{side}_q'] < LEVEL, side)}."
+        f"{opening} than {stand_in} (q < {LEVEL}): {strongest(compared, compared[f'{side}_q'] < LEVEL, side)}."
         for opening, side in (("Kept alone, does more", "keep_excess"), ("Dropped, costs more", "drop_excess"))
         if (compared[f"{side}_q"] < LEVEL).any()
     ]
     more = compared["keep_excess_q"] < LEVEL
     if more.any() and compared.loc[more, "scale_excess_q"].notna().any():
         beyond = more & (compared["scale_excess_q"] < LEVEL)
-        which = _strongest(compared[more], beyond[more], "scale_excess") if beyond.any() else "none"
+        which = strongest(compared[more], beyond[more], "scale_excess") if beyond.any() else "none"
         told.insert(1, f"Of these, more than {STAND_INS['scale']}, too: {which}.")
     return told or [f"No part ({len(compared)} in all) can be told from {stand_in}, neither kept alone nor dropped."]
 
@@ -131,9 +133,7 @@ def _interaction(parts: pd.DataFrame) -> list[str]:
         "Does more together with the rest of dW (R_keep + R_drop below 1": clear & ~above,
     }
     return [
-        f"{what}, q < {LEVEL}): {_strongest(parts, mask, 'interaction')}."
-        for what, mask in groups.items()
-        if mask.any()
+        f"{what}, q < {LEVEL}): {strongest(parts, mask, 'interaction')}." for what, mask in groups.items() if mask.any()
     ]
 
 
@@ -158,13 +158,32 @@ def _additive(line) -> str:
     return f"That additive shares rank the parts as dropping them does cannot be shown: Spearman {size}{sums}."
 
 
-def _strongest(parts: pd.DataFrame, mask: pd.Series, name: str) -> str:
-    """How many of ``parts`` are in ``mask``, and the largest of them with their intervals."""
+def strongest(parts: pd.DataFrame, mask: pd.Series, name: str, sign: bool = True) -> str:
+    """How many of ``parts`` are in ``mask``, and the largest of them with their intervals (``name``, ``lo``, ``hi`` of
+    the column ``value``, else with its name in front)."""
     lines = parts[mask]
+    lo, hi = ("lo", "hi") if name == "value" else (f"{name}_lo", f"{name}_hi")
     order = lines[name].abs().sort_values(ascending=False, kind="stable").index
-    named = [
-        f"{row['component']} {estimate(row[name], row[f'{name}_lo'], row[f'{name}_hi'], sign=True)}"
-        for _, row in lines.loc[order[:STRONGEST]].iterrows()
-    ]
+    named = [f"{row['component']} {estimate(row[name], row[lo], row[hi], sign=sign)}"
+             for _, row in lines.loc[order[:STRONGEST]].iterrows()]  # fmt: skip
     more = len(lines) - len(named)
     return f"{len(lines)} of {len(parts)}, {', '.join(named)}" + (f" and {more} more" if more else "")
+
+
+def _dispensable(parts: pd.DataFrame) -> list[str]:
+    """Which parts can be shown to matter little: equivalence is shown by its own test, never by a large p."""
+    groups = {
+        "redundant_q": "Dropped, shown to cost no more than the margin Δ of the effect",
+        "nothing_q": "Kept alone, shown to retain less than the margin Δ",
+    }
+    return [
+        f"{what} (q < {LEVEL}): {_names(parts, parts[q] < LEVEL)}."
+        for q, what in groups.items()
+        if (parts[q] < LEVEL).any()
+    ]
+
+
+def _names(parts: pd.DataFrame, mask: pd.Series) -> str:
+    names = list(parts.loc[mask, "component"])
+    more = len(names) - NAMED
+    return f"{len(names)} of {len(parts)}, {', '.join(names[:NAMED])}" + (f" and {more} more" if more > 0 else "")

@@ -7,15 +7,16 @@ import pandas as pd
 from dwatlas.tables.order import in_order
 from dwatlas.tables.study import PART, PRIMARY_EFFECT, SEEDS_ONLY, StudyTables, contrasts, pick
 
-BY_COMPONENT = ("keep_excess", "drop_excess", "interaction", "share")
+BY_COMPONENT = ("keep_excess", "drop_excess", "redundant", "nothing", "interaction", "share")
 BY_FAMILY = ("auc_keep", "auc_drop")
 _LENS = PART[:-1]
 
 
 def excess(tables: StudyTables) -> pd.DataFrame:
     """One line per component: excess of what it carries alone and of what is lost without it over its structural null,
-    interaction, additive share, excess of what it carries alone over dW at its energy (``scale_excess``) and potency
-    (alone, at the norm of dW), all over the full effect, with intervals and q.
+    tests that it is redundant or retains nothing, interaction, additive share, excess of what it carries alone over dW
+    at its energy (``scale_excess``) and potency (alone, at the norm of dW), all over the full effect, with intervals
+    and q.
     """
     frame = _wide(tables, BY_COMPONENT)
     scaled = pick(tables.contrasts, contrast="keep_excess", control="scale", effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY)

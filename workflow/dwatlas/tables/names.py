@@ -1,6 +1,7 @@
 """Names of the study's tables; light, because the Snakefile reads them."""
 
 TABLES = (
+    "primary",
     "summary",
     "retained",
     "components",

@@ -123,9 +123,28 @@ def _components(frame: pd.DataFrame) -> pd.DataFrame:
             "… over scale": _ratio(row, "scale_excess", sign=True),
             "Drop excess": _ratio(row, "drop_excess", sign=True),
             "q (drop)": probability(row.drop_excess_q),
+            "q (redundant)": probability(row.redundant_q),
+            "q (nothing)": probability(row.nothing_q),
             "Interaction": _ratio(row, "interaction", sign=True),
             "Additive share": _ratio(row, "share", sign=True),
             "Potency": _ratio(row, "potency"),
+        },
+    )
+
+
+def _primary(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Lens": row.lens,
+            "Contrast": row.contrast,
+            "Component": f"{row.component} − {row.rival}" if row.rival else row.component,
+            "Seeds": str(row.n_seeds),
+            "Nats": number(row.nats, sign=True),
+            "Value": estimate(row.value, row.lo, row.hi, sign=True),
+            "p": probability(row.p),
+            "q": probability(row.q),
+            "Verdict": VERDICTS[row.verdict],
         },
     )
 
@@ -303,6 +322,7 @@ def _rows(frame: pd.DataFrame, text_of) -> pd.DataFrame:
 
 
 _PRESENTERS = {
+    "primary": _primary,
     "summary": _summary,
     "retained": _retained,
     "components": _components,

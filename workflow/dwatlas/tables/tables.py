@@ -8,6 +8,7 @@ from dwatlas.tables.comparison import across, adapters, improvement, noise, rank
 from dwatlas.tables.excess import additivity, curves, excess
 from dwatlas.tables.intervals import mean_intervals
 from dwatlas.tables.order import in_order
+from dwatlas.tables.primary import primary
 from dwatlas.tables.study import (
     CELL,
     PART,
@@ -26,6 +27,7 @@ _MEASURES = [metric + end for metric in ("accuracy", "nll") for end in ("", "_lo
 def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
     """Every table by name, with numbers in full; ``present.present`` makes them readable."""
     return {
+        "primary": primary(tables),
         "summary": summary(tables),
         "retained": retained(tables),
         "components": excess(tables),
