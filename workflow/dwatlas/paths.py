@@ -36,6 +36,9 @@ RESULTS = {
         "noise",
         "additivity",
         "agreement",
+        "variance",
+        "reliability",
+        "design",
     )
 }
 """What the statistics write, by name."""

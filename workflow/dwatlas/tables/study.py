@@ -31,6 +31,9 @@ class StudyTables:
     noise: pd.DataFrame
     additivity: pd.DataFrame
     agreement: pd.DataFrame
+    variance: pd.DataFrame
+    reliability: pd.DataFrame
+    design: pd.DataFrame
     overlap: pd.DataFrame
 
 
