@@ -9,6 +9,7 @@ from dwatlas.figures import (
     adapters,
     agreement,
     curves,
+    design,
     dose,
     excess,
     forest,
@@ -18,6 +19,7 @@ from dwatlas.figures import (
     ranking,
     shares,
     style,
+    variance,
 )
 from dwatlas.tables.study import StudyTables
 
@@ -30,6 +32,8 @@ FIGURES = {
     "agreement": agreement,
     "dose": dose,
     "overlap": overlap,
+    "variance": variance,
+    "design": design,
     "adapters": adapters,
     "ranking": ranking,
     "profiles": profiles,

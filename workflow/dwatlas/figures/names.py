@@ -9,7 +9,7 @@ from itertools import product
 PER_LENS = ("forest", "excess", "map", "curves")
 HEADLINE_PER_LENS = ("shares", "agreement")
 COMPARED = ("adapters", "ranking")
-KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", *COMPARED, "profiles")
+KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", "variance", "design", *COMPARED, "profiles")
 TITLES = {
     "forest": "Retained effect",
     "excess": "Excess over the null",
@@ -19,6 +19,8 @@ TITLES = {
     "agreement": "Agreement of seeds and adapters",
     "dose": "Dose–response",
     "overlap": "Overlap of dW",
+    "variance": "Variance of seeds and items",
+    "design": "Seeds needed",
     "adapters": "Adapters compared",
     "ranking": "Which adapter is stronger",
     "profiles": "Profiles of the adapters",
@@ -57,14 +59,15 @@ class FigureKey:
 def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]]) -> list[FigureKey]:
     """All figures of a study whose cells are (model, behaviour, effect evals, lenses, number of adapters).
 
-    One adapter has nothing to be compared with. Additive shares, agreement and profiles are those of the headline eval,
-    the first.
+    One adapter has nothing to be compared with. Additive shares, agreement, profiles and the seeds needed are those of
+    the headline eval, the first.
     """
     keys = []
     for model, behaviour, evals, lenses, adapters in cells:
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys += [FigureKey(kind, model, behaviour, evals[0], lens) for kind, lens in product(HEADLINE_PER_LENS, lenses)]
-        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap")]
+        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap", "variance")]
+        keys += [FigureKey("design", model, behaviour, evals[0])]
         if adapters > 1:
             keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]
             keys += [FigureKey("profiles", model, behaviour, evals[0], lens) for lens in lenses]

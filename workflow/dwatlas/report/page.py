@@ -25,6 +25,8 @@ TABLE_TITLES = {
     "adapters": "Adapters compared: strength, transfer, cost",
     "ranking": "Pairs of adapters: which is stronger",
     "noise": "Adapters against seed noise",
+    "variance": "Variance of the full effect between seeds and items",
+    "reliability": "Agreement of seeds on profiles, and seeds needed",
     "missing": "Missing: asked for, and not there",
 }
 

@@ -10,6 +10,8 @@ TABLES = (
     "adapters",
     "ranking",
     "noise",
+    "variance",
+    "reliability",
     "missing",
 )
 FORMATS = ("csv", "md", "tex")

@@ -8,6 +8,7 @@ from dwatlas.tables.comparison import adapters, noise, ranking
 from dwatlas.tables.excess import additivity, curves, excess
 from dwatlas.tables.intervals import mean_intervals
 from dwatlas.tables.order import in_order
+from dwatlas.tables.reliability import reliability, variance
 from dwatlas.tables.study import (
     CELL,
     PART,
@@ -35,6 +36,8 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
         "adapters": adapters(tables),
         "ranking": ranking(tables),
         "noise": noise(tables),
+        "variance": variance(tables),
+        "reliability": reliability(tables),
         "missing": tables.missing,
     }
 
