@@ -25,8 +25,8 @@ from dwatlas.tables.study import (
 )
 
 WIDTH, ROW = 6.6, 1.55
-SMALLEST, LARGEST = 1e-2, 1e1
 OFFSET, SPREAD = 0.35, 1.5
+TICKS, MOST_TICKS = [digit * 10.0**power for power in range(-6, 7) for digit in (1, 2, 5)], 9
 INTERVALS = {SEEDS_ONLY: "these rows", SEEDS_AND_ITEMS: "new items too"}
 PROFILES = {"drop": "lost without each part", "keep": "left with each part alone"}
 COLUMNS = ["model", "behaviour", "eval", "adapter", "lens", "mode", "quantity", "estimand", "n_seeds", "value", "lo",
@@ -59,8 +59,9 @@ def draw(data: pd.DataFrame) -> Figure:
     figure = style.blank(WIDTH, ROW * (1 + max(len(lenses), 1)) + 1.0)
     grid = figure.subplots(1 + len(lenses), 2, squeeze=False, sharex=True)
     colours = style.colours(data["adapter"].dropna())
+    limits = _limits(pick(data, quantity="half_width")["value"])
     for axes, (estimand, words) in zip(grid[0], INTERVALS.items(), strict=True):
-        _half_widths(axes, pick(data, quantity="half_width", estimand=estimand), colours)
+        _half_widths(axes, pick(data, quantity="half_width", estimand=estimand), colours, limits)
         axes.set_title(f"full effect, {words}", loc="left")
     grid[0][0].set_ylabel("half-width of 95 %\nover |D̄|")
     for row, lens in zip(grid[1:], lenses, strict=True):
@@ -75,18 +76,24 @@ def draw(data: pd.DataFrame) -> Figure:
     return figure
 
 
-def _half_widths(axes: Axes, lines: pd.DataFrame, colours: dict[str, str]) -> None:
+def _limits(values: pd.Series) -> tuple[float, float]:
+    """Limits of a logarithmic axis that holds all values, and 0.1 to 2."""
+    known = values[values > 0]
+    return 1 / 1.3 * min([0.1, *known]), 1.3 * max([1.6, *known])
+
+
+def _half_widths(axes: Axes, lines: pd.DataFrame, colours: dict[str, str], limits: tuple[float, float]) -> None:
     if not _start(axes, lines):
         return
     axes.set_yscale("log")
-    low = max(min(0.1, lines["value"].min() / 1.3), SMALLEST)
-    high = min(max(2.0, lines["value"].max() * 1.3), LARGEST)
-    axes.set_ylim(low, high)
-    axes.set_yticks([tick for tick in (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10) if low <= tick <= high])
+    axes.set_ylim(limits)
+    ticks = [tick for tick in TICKS if limits[0] <= tick <= limits[1]]
+    axes.set_yticks(ticks if len(ticks) < MOST_TICKS else ticks[::3], minor=False)
     axes.set_yticklabels([f"{tick:g}" for tick in axes.get_yticks()])
     axes.minorticks_off()
-    axes.add_patch(Rectangle((1, 1), MOST_SEEDS - 1, high, facecolor="#F2F2F2", edgecolor=style.HATCH, hatch="/////",
-                             linewidth=0, zorder=0))  # fmt: skip
+    unknown = Rectangle((1, 1), MOST_SEEDS - 1, limits[1], facecolor="#F2F2F2", edgecolor=style.HATCH, hatch="/////",
+                        linewidth=0, zorder=0)  # fmt: skip
+    axes.add_patch(unknown)
     axes.axhline(0.5, color="#777777", linewidth=0.8, linestyle=(0, (1, 1.5)), zorder=1)
     _lines(axes, lines, colours)
 
