@@ -146,7 +146,10 @@ def _text(content: dict) -> str:
     parts = [heading, *(_cell_text(cell, content) for cell in content["cells"])]
     if content["adapters"]:
         parts.append(_adapters_text(content))
-    if any(not line["measured"] for cell in content["cells"] for line in cell["contrasts"]):
+    of_parts = [line for cell in content["cells"] for line in cell["contrasts"] if line["contrast"] != "effect"]
+    if any(line["measured"] for line in of_parts):
+        parts.append("SD of a part's contrast: the median over the parts that are ablated; half of them vary more")
+    if any(not line["measured"] for line in of_parts):
         parts.append("assumed: nothing is ablated yet, so that a part varies from seed to seed as the whole does")
     if content["missing"]:
         lacking = [f"{_name(cell)}: {plural(cell['pilot_seeds'], 'pilot seed')}" for cell in content["missing"]]

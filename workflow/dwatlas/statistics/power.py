@@ -92,8 +92,8 @@ def _bars(df: int, tail: float) -> Float[np.ndarray, " points"]:
 
 
 def _mean(values: Float[np.ndarray, " points"]) -> float:
-    weights = _WEIGHTS / 2 * _POWER_OF_POINTS * ((_POINTS + 1) / 2) ** (_POWER_OF_POINTS - 1)
-    return float(np.clip(weights @ values, 0, 1))
+    weights = _WEIGHTS * ((_POINTS + 1) / 2) ** (_POWER_OF_POINTS - 1)
+    return float(np.average(values, weights=weights))
 
 
 def pilot_summary(effects: Effects, kind: str, seeds: int) -> dict:
