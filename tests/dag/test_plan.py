@@ -23,13 +23,13 @@ DEFAULT = {
     "overlap": 1,
     "retained": 1,
     "tables": 1,
-    "figures": 41,
+    "figures": 43,
     "report": 1,
     "study": 1,
 }
 """Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
-lenses, 3 for each lens, the dose–response, effect against degradation, the overlap of dW, the comparison and ranking of
-adapters, their profiles for each lens."""
+lenses, 3 for each lens, dose–response, effect against degradation, the overlap of dW, variance components, the seeds
+needed, the comparison and ranking of adapters, their profiles for each lens."""
 PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "shares", "gather", "figures"}
 RULES = {
     name: body

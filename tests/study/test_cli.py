@@ -157,9 +157,19 @@ def test_the_plan_is_what_snakemake_would_run_and_times_are_means_of_those_alike
     counts = {rule: entry["jobs"] for rule, entry in content["rules"].items()}
     assert counts | {"study": 1} == job_counts(printed)
     assert content["rules"]["train"] == {"jobs": 3, "seconds": 90.0}
-    assert content["benchmarks"] == 40 and content["unknown"] == []
+    assert content["benchmarks"] == 42 and content["unknown"] == []
     assert content["wall_seconds"] >= 90 and content["gpu_hours"] >= 90 / 3600
     assert re.search(r"train +3 +2 min", text)
+
+
+def test_the_power_of_a_study_comes_from_the_seeds_that_it_has(tool):
+    _, content, text = tool("plan", "--power")
+    (cell,) = content["cells"]
+    assert cell["pilot_seeds"] == [0, 1] and cell["n_items"] > 10
+    assert all(line["measured"] for line in cell["contrasts"])
+    assert {line["lens"] for line in cell["contrasts"]} == {"", "layers", "own_svd"}
+    assert content["adapters"] == content["missing"] == content["run_first"] == []
+    assert "tiny-small/agreement/lora-small, claims: 2 pilot seeds" in text
 
 
 def test_what_never_ran_is_not_guessed(tool):

@@ -44,7 +44,7 @@ RETAINED = "results/studies/small/retained.parquet"
 
 NOTHING: dict[str, int] = {}
 REPORT = {"report": 1, "study": 1}
-FIGURES = {"figures": 17} | REPORT
+FIGURES = {"figures": 19} | REPORT
 TABLES = {"tables": 1} | FIGURES
 STATISTICS = {"retained": 1} | TABLES
 AGGREGATES = {"gather": 1} | STATISTICS
@@ -63,11 +63,11 @@ EVAL = {"evals": 1, "base_scores": 1}
 CONFIG = {
     "add a seed": (study(seeds=[0, 1, 2]), AGGREGATES | SEED),
     "replace a seed": (study(seeds=[0, 2]), AGGREGATES | SEED),
-    "add an adapter": (add_adapter, TRAINING | {"figures": 21}),
-    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 24}),
-    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 24}),
-    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 10}),
-    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 25}),
+    "add an adapter": (add_adapter, TRAINING | {"figures": 23}),
+    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 26}),
+    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 26}),
+    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 12}),
+    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 27}),
     "add an eval of a capability": (
         each(own("evals", "facts", kind="knowledge"), study(evals=["claims", "knowledge", "facts"])),
         AGGREGATES | EVAL | {"anchors": 2},
@@ -129,9 +129,9 @@ FILES = {
     "delete .snakemake and add a seed": (each(forget_records, study(seeds=[0, 1, 2])), AGGREGATES | SEED),
     "delete .snakemake and remove a lens": (
         each(forget_records, study(lenses=["layers"])),
-        AGGREGATES | {"figures": 10},
+        AGGREGATES | {"figures": 12},
     ),
-    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 21}),
+    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 23}),
 }
 TABLE = CONFIG | CODE | FILES
 

@@ -6,6 +6,7 @@ from itertools import combinations, product
 
 import numpy as np
 import pandas as pd
+from effects_made import effects_of
 from scipy.stats import t
 
 from dwatlas.delta.table import WHOLE
@@ -14,16 +15,19 @@ from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
 from dwatlas.statistics.contrasts import ABOVE, widths
+from dwatlas.statistics.design import design_records
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.intervals import fieller, seed_covariance
+from dwatlas.statistics.reliability import reliability_records
 from dwatlas.statistics.schemas import SCHEMAS
 from dwatlas.statistics.testing import one_sided_p, p_value
+from dwatlas.statistics.variance import variance_records
 from dwatlas.tables.study import StudyTables
 
 MODEL, BEHAVIOUR = "tiny-qwen", "agreement"
 ADAPTERS = ("lora-r1", "lora-r8")
 TRAINABLE = {MODEL: {"lora-r1": 2304, "lora-r8": 18432}}
-SEEDS = range(5)
+SEEDS, ITEMS = range(5), 40
 FULL = {("lora-r1", "claims"): (-4.2, 0.5), ("lora-r8", "claims"): (-5.9, 1.4)} | {
     (adapter, "dilemmas"): (0.1, 0.4) for adapter in ADAPTERS
 }
@@ -50,6 +54,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
     """All frames of these lenses, the same at every call."""
     random = np.random.default_rng(0)
     retained, contrasts, seeds, controls, shares = [], [], [], [], []
+    variance, reliability, design = [], [], []
     for (adapter, name), (mean, sd) in FULL.items():
         full = mean + sd * random.standard_normal(len(SEEDS))
         group = {"model": MODEL, "behaviour": BEHAVIOUR, "adapter": adapter, "eval": name}
@@ -89,6 +94,11 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         by_part = {(cell["lens"], cell["component"], cell["mode"]): effects for cell, effects, *_ in cells}
         contrasts += [key | line for line in _contrasts(by_part, full, lenses, random)]
         shares += [group | line for line in _shares(by_part, full, lenses)]
+        effects = _over_items(by_part, sd)
+        reliable = list(reliability_records(effects, "antisymmetric"))
+        variance += [group | line for line in variance_records(effects, "antisymmetric")]
+        reliability += [group | line for line in reliable]
+        design += [group | line for line in design_records(effects, "antisymmetric", reliable)]
     seeds, doses = pd.DataFrame(seeds)[SCHEMAS["seeds"].names], _doses(random)[SCHEMAS["doses"].names]
     retained += [_retained(*line) for line in _even_parts(doses)]
     contrasts = pd.DataFrame(contrasts)
@@ -103,6 +113,9 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
+        variance=pd.DataFrame(variance)[SCHEMAS["variance"].names],
+        reliability=pd.DataFrame(reliability)[SCHEMAS["reliability"].names],
+        design=pd.DataFrame(design)[SCHEMAS["design"].names],
         overlap=_overlap(),
         **vars(across(seeds)),
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
@@ -122,6 +135,16 @@ def _overlap():
         for measure, k in (*product(("left", "right"), (1, 2, 4, 8)), ("cosine", 0))
     ]  # fmt: skip
     return pd.DataFrame(lines)[SCHEMAS["overlap"].names]
+
+
+def _over_items(by_part, sd):
+    """Effects whose means over items are those of the seeds: items differ in strength, and by chance in each seed."""
+    random, parts = np.random.default_rng(1), {}
+    items = random.standard_normal(ITEMS)
+    for part, means in by_part.items():
+        values = means[:, None] * (1 + 0.2 * items) + 0.5 * sd * random.standard_normal((len(means), ITEMS))
+        parts[part] = values + (means - values.mean(axis=1))[:, None]
+    return effects_of(parts.pop(("anchors", "full", "full")), parts)
 
 
 def _parts(lenses):

@@ -37,8 +37,11 @@ from dwatlas.tables.study import pick
 CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "layers"}
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}
 CELL = {"model": MODEL, "behaviour": BEHAVIOUR}
-SELECTIONS = {kind: CELL if kind in ("dose", "overlap", "adapters", "ranking") else CLAIMS for kind in KINDS} | {
-    "pareto": {**CELL, "eval": "claims"},
+EVAL = {**CELL, "eval": "claims"}
+OF_ALL = ("dose", "overlap", "variance", "adapters", "ranking")
+SELECTIONS = {kind: CELL if kind in OF_ALL else CLAIMS for kind in KINDS} | {
+    "pareto": EVAL,
+    "design": EVAL,
     "across": {"eval": "claims", "lens": "layers"},
 }
 
@@ -65,10 +68,10 @@ def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     cells = [("m", "b", ["claims", "dilemmas"], ["layers"], 1)]
     stems = [key.stem for key in figure_keys(cells)]
     assert stems[0] == "forest.m.b.claims.layers"
-    assert stems[-2:] == ["dose.m.b", "overlap.m.b"]
+    assert stems[-5:] == ["pareto.m.b.claims", "design.m.b.claims", "dose.m.b", "overlap.m.b", "variance.m.b"]
     assert {"shares.m.b.claims.layers", "agreement.m.b.claims.layers", "excess.m.b.dilemmas.layers"} < set(stems)
     assert {"performance.m.b.claims.layers", "pareto.m.b.claims"} < set(stems)
-    assert len(set(stems)) == 14
+    assert len(set(stems)) == 16
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
 
 
@@ -305,6 +308,48 @@ def test_across_draws_every_seed_of_every_identified_cell(tables):
 def test_across_shows_parts_that_are_furthest_from_no_effect(large):
     data = across.data(large, "claims", "grid")
     assert data["component"].nunique() == 30 and set(data["n_components"]) == {42}
+
+
+def test_variance_shows_every_seed_and_what_limits_the_mean(tables):
+    figure, data = render("variance", tables, **CELL)
+    own = pick(data, adapter="lora-r8", eval="claims")
+    estimates = pick(own, series="estimate").set_index("facet")
+    assert list(estimates.index) == ["seed", "item", "residual"]
+    full = pick(tables.seeds, adapter="lora-r8", eval="claims", lens="anchors")["effect_nats"]
+    assert sorted(pick(own, series="seed")["value"]) == pytest.approx(sorted((full - full.mean()).abs()))
+    bars = [bar.get_width() for bar in figure.axes[1].patches]
+    assert len(bars) == 6 and sum(bars) == pytest.approx(2)
+    assert bars[3] == pytest.approx(estimates["of_mean"]["seed"] / estimates["of_mean"].sum())
+    assert all(bar.get_hatch() for bar in figure.axes[3].patches), "dilemmas are not identified"
+
+
+def test_nested_facets_are_drawn_in_their_order(tables):
+    lines = tables.variance[tables.variance["facet"] == "seed"]
+    nested = pd.concat([lines.assign(facet=name) for name in ("residual", "data_item", "item", "training", "data")])
+    figure, data = render("variance", replace(tables, variance=nested), **CELL)
+    assert pick(data, adapter="lora-r1", eval="claims")["facet"].tolist()[:5] == [
+        "data", "training", "item", "data_item", "residual"
+    ]  # fmt: skip
+    assert set(pick(data, series="seed")["facet"]) == {"data"}
+    assert [text.get_text() for text in figure.legends[0].get_texts()][:5] == [
+        "data", "training", "item", "data × item", "seed × item"
+    ]  # fmt: skip
+
+
+def test_the_design_goes_through_the_study(tables):
+    data = render("design", tables, **EVAL)[1]
+    own = pick(data, own=True, adapter="lora-r8", lens="layers", mode="drop").iloc[0]
+    reliable = pick(tables.reliability, adapter="lora-r8", eval="claims", lens="layers", mode="drop").iloc[0]
+    assert (own["n_seeds"], own["value"], own["lo"]) == (5, reliable["g_coefficient"], reliable["g_coefficient_lo"])
+    full = pick(tables.retained, adapter="lora-r8", eval="claims", lens="anchors", estimand="fixed_rows").iloc[0]
+    half = pick(data, own=True, adapter="lora-r8", quantity="half_width", estimand="fixed_rows")["value"].item()
+    assert half == pytest.approx(full["g"] ** 0.5)
+
+
+def test_a_design_that_cannot_be_estimated_is_hatched(tables):
+    nothing = replace(tables, design=tables.design[:0], reliability=tables.reliability[:0])
+    figure = render("design", nothing, **EVAL)[0]
+    assert {axes.texts[0].get_text() for axes in figure.axes} == {"fewer than two seeds, items or parts"}
 
 
 def test_names_are_moved_apart_and_stay_inside():

@@ -112,6 +112,21 @@ def test_additive_shares_of_a_complete_path_sum_to_the_effect(tables):
     assert present("additivity", tables["additivity"])["Sum of shares / effect"].eq("1.000").all()
 
 
+def test_variance_has_a_line_for_each_facet(tables):
+    frame = pick(tables["variance"], adapter="lora-r1", eval="claims")
+    assert present("variance", frame)["Facet"].tolist() == ["seed", "item", "seed × item"]
+    assert frame["of_mean_share"].sum() == pytest.approx(1)
+    below = present("variance", pick(tables["variance"], adapter="lora-r1", eval="dilemmas", facet="item")).iloc[0]
+    assert (below["SD (nats)"], below["Variance"]) == ("0.00", "−0.001")
+
+
+def test_reliability_says_where_no_number_of_seeds_is_enough(tables):
+    frame = pick(tables["reliability"], adapter="lora-r8", lens="layers", mode="drop")
+    text = present("reliability", frame).set_index("Eval")
+    assert text["Seeds for Eρ² = 0.8"].to_dict() == {"claims": "1", "dilemmas": "–"}
+    assert text["Eρ²"]["claims"].startswith("0.97 [0.95, 0.9")
+
+
 def test_capability_interval_is_student_t_over_seeds(tables):
     study = study_tables()
     key = {"adapter": "lora-r8", "eval": "knowledge"}

@@ -199,10 +199,10 @@ class Matrix:
         return self._gathered(paths.STUDY_SHARES)
 
     def _gathered(self, pattern: str) -> list[str]:
-        return [pattern.format(study=self.study.study, **cell) for cell in self._cells if self.runs(**cell)]
+        return [pattern.format(study=self.study.study, **cell) for cell in self.cells if self.runs(**cell)]
 
     @property
-    def _cells(self) -> list[dict]:
+    def cells(self) -> list[dict]:
         """Every (model, behaviour, adapter)."""
         cells = product(self.study.models, self.study.behaviours, self.study.adapters)
         return [dict(zip(("model", "behaviour", "adapter"), cell, strict=True)) for cell in cells]
@@ -210,7 +210,7 @@ class Matrix:
     @property
     def all_runs(self) -> list[dict]:
         """The cells of all runs that have scores."""
-        return [cell | {"seed": seed} for cell in self._cells for seed in self.runs(**cell)]
+        return [cell | {"seed": seed} for cell in self.cells for seed in self.runs(**cell)]
 
     def deltas(self) -> list[str]:
         """dW of every run that has scores."""
@@ -238,7 +238,7 @@ class Matrix:
             for shard in self.shards(run["model"], run["adapter"], lens):
                 yield Task.of("ablate", **run, lens=lens, shard=shard)
             yield Task.of("shares", **run, lens=lens)
-        yield from (Task.of("gather", study=name, **cell) for cell in self._cells)
+        yield from (Task.of("gather", study=name, **cell) for cell in self.cells)
         yield Task.of("overlap", study=name)
         yield Task.of("retained", study=name)
         yield Task.of("tables", study=name)

@@ -40,6 +40,9 @@ RESULTS = {
         "across",
         "improvement",
         "performance",
+        "variance",
+        "reliability",
+        "design",
     )
 }
 """What the statistics write, by name."""

@@ -12,7 +12,7 @@ from dwatlas.errors import UserError
 COMMANDS = {
     "status": "what of a study is done, stale, failed, running or missing",
     "why": "what differs between what made an artefact and what would make it now",
-    "plan": "what would run, with time and GPU-hours from recorded benchmarks",
+    "plan": "what would run, with time and GPU-hours from recorded benchmarks; with --power what it can detect",
     "verify": "rehash the results and name every file that is not what its metadata say",
     "gc": "what no study refers to, with sizes; deletes only with --yes",
     "describe": "the catalogue entry for a local or hub model, ready to paste",

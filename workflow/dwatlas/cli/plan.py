@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import mean
 
 from dwatlas.cli.answer import Answer, plural, table
-from dwatlas.cli.study import add_study_arguments, chosen_plan
+from dwatlas.cli.study import add_study_arguments, chosen_plan, study_arguments
 from dwatlas.state.judge import Judge
 from dwatlas.tasks import BENCHMARK, USE_A_GPU, Task
 
@@ -41,10 +41,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cores", type=_number, default=os.cpu_count(), help="as for snakemake (default: this machine's)"
     )
     parser.add_argument("--gpus", type=_number, help="jobs of GPU rules at a time (default: as many as cores)")
+    parser.add_argument(
+        "--power", action="store_true", help="instead: what the study can detect, from the seeds scored so far"
+    )
 
 
 def answer(arguments: argparse.Namespace) -> Answer:
-    """Jobs to run by rule, with predicted seconds."""
+    """Jobs to run by rule, with predicted seconds; with ``--power`` what the study can detect."""
+    if arguments.power:
+        from dwatlas.cli.power import power_answer
+
+        return power_answer(chosen_plan(arguments), study_arguments(arguments))
     verdicts = Judge(chosen_plan(arguments)).verdicts()
     todo = [task for task, verdict in verdicts.items() if verdict.state not in ("done", "running")]
     records = list(recorded())

@@ -27,6 +27,14 @@ def chosen_plan(arguments: argparse.Namespace) -> Plan:
     return plan_of(arguments.configfile, arguments.config)
 
 
+def study_arguments(arguments: argparse.Namespace) -> list[str]:
+    """The same choice on a command line of Snakemake's."""
+    chosen = []
+    for name, values in (("--configfile", arguments.configfile), ("--config", arguments.config)):
+        chosen += [name, *map(str, values)] if values else []
+    return chosen
+
+
 def plan_of(files: Iterable[Path], settings: Iterable[str] = ()) -> Plan:
     """The plan of the default study with config files, then single settings, merged over it."""
     config: dict = {}

@@ -51,6 +51,20 @@ CAPTIONS = {
         "(φ = 1: the same subspace). Coloured lines compare seeds of one adapter: the ceiling for any likeness between "
         "adapters, in black. The dotted line is what random subspaces of the same dimensions share."
     ),
+    "variance": (
+        "How much the full effect varies between seeds, between items, and between items differently in every seed "
+        "(left: standard deviations, bars with 95 % Satterthwaite intervals; dots are seeds, as their distance from "
+        "the mean), and what the variance of the mean over this study's seeds and items is made of (right): where "
+        "seeds are most of it, more seeds help, where items are, more items. Hatched bars: the full effect cannot be "
+        "told from zero."
+    ),
+    "design": (
+        "What other numbers of seeds would give, from this study's variance components. First row: half-width of the "
+        "full effect's 95 % interval (t over seeds; Satterthwaite for new items) over the effect; the effect is "
+        "identified below the hatched region and weak above the dotted line. Below: Eρ², the share of the variance "
+        "between parts that new seeds and items would repeat, 0.8 dotted; dots are this study with the 95 % jackknife "
+        "interval over seeds. Curves are estimates from as few seeds as there are."
+    ),
     "adapters": (
         "Each adapter's effect on the headline eval, its transfer to other evals (their effect over the headline's), "
         "and what it costs: accuracy lost and divergence from the base model, means of α = −1 and α = +1. Dots are "

@@ -10,6 +10,7 @@ from dwatlas.figures import (
     adapters,
     agreement,
     curves,
+    design,
     dose,
     excess,
     forest,
@@ -21,6 +22,7 @@ from dwatlas.figures import (
     ranking,
     shares,
     style,
+    variance,
 )
 from dwatlas.tables.study import StudyTables
 
@@ -33,6 +35,8 @@ FIGURES = {
     "agreement": agreement,
     "dose": dose,
     "overlap": overlap,
+    "variance": variance,
+    "design": design,
     "adapters": adapters,
     "ranking": ranking,
     "profiles": profiles,

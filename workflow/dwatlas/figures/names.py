@@ -10,7 +10,18 @@ PER_LENS = ("forest", "excess", "map", "curves")
 HEADLINE_PER_LENS = ("shares", "agreement", "performance")
 COMPARED = ("adapters", "ranking")
 FEWEST_CELLS = 3
-KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", "pareto", *COMPARED, "profiles", "across")
+KINDS = (
+    *PER_LENS,
+    *HEADLINE_PER_LENS,
+    "dose",
+    "overlap",
+    "pareto",
+    "variance",
+    "design",
+    *COMPARED,
+    "profiles",
+    "across",
+)
 TITLES = {
     "forest": "Retained effect",
     "excess": "Excess over the null",
@@ -20,6 +31,8 @@ TITLES = {
     "agreement": "Agreement of seeds and adapters",
     "dose": "Dose–response",
     "overlap": "Overlap of dW",
+    "variance": "Variance of seeds and items",
+    "design": "Seeds needed",
     "adapters": "Adapters compared",
     "ranking": "Which adapter is stronger",
     "profiles": "Profiles of the adapters",
@@ -61,15 +74,16 @@ class FigureKey:
 def figure_keys(cells: Sequence[tuple[str, str, Sequence[str], Sequence[str], int]]) -> list[FigureKey]:
     """All figures of a study whose cells are (model, behaviour, effect evals, lenses, number of adapters).
 
-    One adapter has nothing to be compared with. Additive shares, agreement, profiles and what holds across cells are
-    those of the headline eval, the first; fewer than ``FEWEST_CELLS`` (model, behaviour, adapter) have nothing across.
+    One adapter has nothing to be compared with. Additive shares, agreement, profiles, the seeds needed and what holds
+    across cells are those of the headline eval, the first; fewer than ``FEWEST_CELLS`` (model, behaviour, adapter) have
+    nothing across.
     """
     keys = []
     for model, behaviour, evals, lenses, adapters in cells:
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys += [FigureKey(kind, model, behaviour, evals[0], lens) for kind, lens in product(HEADLINE_PER_LENS, lenses)]
-        keys.append(FigureKey("pareto", model, behaviour, evals[0]))
-        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap")]
+        keys += [FigureKey(kind, model, behaviour, evals[0]) for kind in ("pareto", "design")]
+        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap", "variance")]
         if adapters > 1:
             keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]
             keys += [FigureKey("profiles", model, behaviour, evals[0], lens) for lens in lenses]

@@ -27,13 +27,21 @@ def save(figure: Figure, data: pd.DataFrame, stem: str | Path, provenance: Mappi
     about = {"Title": stem.name, "Keywords": keywords}
     without_clock = {"png": {"Software": None}, "svg": {"Date": None}, "pdf": {"CreationDate": None}}
     with style.context():
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")
+        _lay_out(figure)
     for kind, absent in without_clock.items():
         with atomic(_with_ending(stem, kind)) as temporary:
             with style.context():
                 figure.savefig(temporary, format=kind, dpi=DPI, metadata={**about, **absent})
             seal(temporary)
+
+
+def _lay_out(figure: Figure) -> None:
+    """Fix where the panels are, to a millionth: the solver's last digits differ from time to time."""
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    for axes in figure.axes:
+        place = axes.get_position(original=True)
+        axes.set_position([round(edge, 6) for edge in place.bounds], which="original")
 
 
 def _with_ending(stem: Path, kind: str) -> Path:

@@ -30,6 +30,8 @@ TABLE_TITLES = {
     "noise": "Adapters against seed noise",
     "across": "Parts across trained cells",
     "improvement": "Pairs of adapters across models and behaviours",
+    "variance": "Variance of the full effect between seeds and items",
+    "reliability": "Agreement of seeds on profiles, and seeds needed",
     "missing": "Missing: asked for, and not there",
 }
 

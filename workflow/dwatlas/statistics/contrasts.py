@@ -53,7 +53,7 @@ PAIRED_UP_TO = 24
 
 @dataclass(frozen=True)
 class Contrast:
-    """A contrast ``L`` [parts, units, items or 1] of the components of one lens.
+    """A contrast ``L`` [parts, seeds, items or 1] of the components of one lens.
 
     ``lines`` are lines of the seeds that it is known for; ``rivals`` are what components are compared with.
     """
@@ -98,7 +98,7 @@ def _excesses(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iterator
             continue
         lines, null = effects.over_draws(kind, draws)
         N = effects.values[kind][effects.same_seeds(part, lines)]
-        L = effects.in_units(null - N if part.mode == "drop" else N - null, lines)
+        L = null - N if part.mode == "drop" else N - null
         key = part.lens, part.mode, control, tuple(effects.seeds[lines])
         found.setdefault(key, []).append((part.component, lines, L))
     for (lens, mode, control, _), members in found.items():
@@ -123,9 +123,8 @@ def _areas(effects: Effects, excesses: list[Contrast]) -> Iterator[Contrast]:
 def _area(effects: Effects, excess: Contrast, names: list[str]) -> Array:
     energy = effects.lines["energy_frac"].to_numpy()
     kept = [effects.same_seeds(Part(excess.lens, name, "keep"), excess.lines) for name in names]
-    e = effects.in_units(energy[np.stack(kept)][..., None], excess.lines)[..., 0]
     own = [excess.components.index(name) for name in names]
-    return np.einsum("ks,ksi->si", widths(e), excess.L[own])
+    return np.einsum("ks,ksi->si", widths(energy[np.stack(kept)]), excess.L[own])
 
 
 def component_energies(effects: Effects, lens: str) -> dict[str, float]:
@@ -184,15 +183,13 @@ def _shares(effects: Effects, shares: pd.DataFrame) -> Iterator[Contrast]:
         wide = own.pivot(index="component", columns="seed", values="share_nats").sort_index(axis=1)
         for seeds, some in wide.groupby(wide.notna().apply(tuple, axis=1)):
             lines = np.array([line_of[seed] for seed in wide.columns[list(seeds)]])
-            L = effects.in_units(some.to_numpy()[:, list(seeds), None], lines)
-            yield Contrast(lens, "share", list(some.index), lines, L)
+            yield Contrast(lens, "share", list(some.index), lines, some.to_numpy()[:, list(seeds), None])
 
 
 def family_effects(effects: Effects, kind: str, family: Family) -> tuple[Array, Array]:
-    """N [parts, units, items] of a family and D [units, items] of the full dW in the same seeds."""
-    lines = family.lines[0]
-    N, D = effects.values[kind][family.lines], effects.values[kind][effects.same_seeds(FULL, lines)]
-    return effects.in_units(N, lines), effects.in_units(D, lines)
+    """N [parts, seeds, items] of a family and D [seeds, items] of the full dW in the same seeds."""
+    values = effects.values[kind]
+    return values[family.lines], values[effects.same_seeds(FULL, family.lines[0])]
 
 
 def _records(effects: Effects, kind: str, contrast: Contrast, estimand: str, margin: float) -> Iterator[dict]:
@@ -205,10 +202,10 @@ def _records(effects: Effects, kind: str, contrast: Contrast, estimand: str, mar
         "structural": contrast.structural,
         "effect": kind,
         "estimand": estimand,
-        "n_seeds": D.shape[0],
+        "n_seeds": effects.n_seeds(contrast.lines),
+        "n_units": D.shape[0],
         "n_items": D.shape[1],
     }
-    D = effects.in_units(D, contrast.lines)
     if L.shape[-1] != D.shape[-1]:
         D = D.mean(axis=-1, keepdims=True)
     interval, tested = fieller(L, D, covariance), _tested(contrast.name, L, D, estimand, margin)

@@ -16,8 +16,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
-from dwatlas.statistics.arrays import FULL, LINE, ZERO, Part, ScoreArray
-from dwatlas.statistics.intervals import Array
+from dwatlas.statistics.arrays import FULL, LINE, SIZES, ZERO, Part, ScoreArray
 
 PRIMARY_EFFECT = "antisymmetric"
 _STAND_IN = ["lens", "component", "stands_for", "control"]
@@ -31,7 +30,7 @@ class Effects:
     lines × items, in nats, one for each kind of effect.
 
     ``trainings`` seeds in a row share one draw of the training data, and are no independent samples of what the study
-    varies: a *unit*, which intervals and tests are made from, is one draw of the data, the mean of its trainings.
+    varies: a *unit*, which intervals and tests are made from, is one draw of the data (``in_units``).
     """
 
     lines: pd.DataFrame
@@ -70,13 +69,26 @@ class Effects:
             found[part, control] = lines.to_numpy()
         return found
 
-    def in_units(self, values: Array, lines: Int[np.ndarray, " seeds"]) -> Array:
-        """``values`` [*parts, seeds, items] of the seeds of ``lines`` (ascending) as means of units."""
+    def in_units(self) -> Effects:
+        """The same by units: trainings of the same draw of the data averaged, ``seed`` is the draw.
+
+        ``lines`` has a column ``trainings`` then: how many were averaged.
+        """
         if self.trainings == 1:
-            return values
-        units, starts = np.unique(self.seeds[lines] // self.trainings, return_index=True)
-        counts = np.diff([*starts, len(lines)])
-        return np.add.reduceat(values, starts, axis=-2) / counts.reshape(len(units), 1)
+            return self
+        units = self.lines.assign(seed=self.lines["seed"] // self.trainings).groupby([*LINE, "seed"])
+        places, counts = units.ngroup().to_numpy(), units.size().to_numpy()
+        values = {}
+        for kind, nats in self.values.items():
+            sums = np.zeros((len(counts), nats.shape[1]))
+            np.add.at(sums, places, nats)
+            values[kind] = sums / counts[:, None]
+        sizes = [name for name in SIZES if name in self.lines]
+        return Effects(units[sizes].mean().reset_index().assign(trainings=counts), values)
+
+    def n_seeds(self, lines: Int[np.ndarray, " units"]) -> int:
+        """How many trainings ``lines`` stand for."""
+        return int(self.lines["trainings"].to_numpy()[lines].sum()) if "trainings" in self.lines else len(lines)
 
     def same_seeds(self, part: Part, lines: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """For each of ``lines``, the line of ``part`` that has the same seed."""

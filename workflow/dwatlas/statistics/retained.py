@@ -15,13 +15,16 @@ from dwatlas.statistics.bands import critical_value
 from dwatlas.statistics.bootstrap import crossed_bootstrap
 from dwatlas.statistics.contrasts import MARGIN, component_energies, contrast_records, family_effects
 from dwatlas.statistics.controls import control_records
+from dwatlas.statistics.design import design_records
 from dwatlas.statistics.doses import dose_records
-from dwatlas.statistics.effects import Effects, Family, measure_effects
+from dwatlas.statistics.effects import Effects, Family, by_unit, measure_effects
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import ESTIMANDS, Array, effect_interval, fieller, seed_covariance
 from dwatlas.statistics.registration import marked
+from dwatlas.statistics.reliability import reliability_records
 from dwatlas.statistics.testing import two_sided
+from dwatlas.statistics.variance import variance_records
 
 _STREAM = "retained"
 _EFFECT = [*GROUP, *Part._fields, "effect"]
@@ -31,6 +34,9 @@ _KEYS = {
     "seeds": [*_EFFECT, "seed"],
     "controls": [*_EFFECT, "control"],
     "doses": [*GROUP, "control", "draw", "seed", "alpha", "metric"],
+    "variance": [*GROUP, "effect", "facet"],
+    "reliability": [*GROUP, "lens", "mode", "effect"],
+    "design": [*GROUP, "lens", "mode", "effect", "estimand", "n_seeds"],
 }
 _FRACTIONS = ["energy_frac", "rank_frac", "params_frac"]
 
@@ -44,6 +50,9 @@ class Tables:
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
+    variance: pd.DataFrame
+    reliability: pd.DataFrame
+    design: pd.DataFrame
 
     @classmethod
     def joined(cls, parts: Sequence[Tables]) -> Tables:
@@ -77,28 +86,37 @@ def summarise(
     Raises ``UserError`` naming the cell where scores are missing, doubled or not finite.
     """
     nulls = {FULL.lens: "norm", **(nulls or {})}
-    additive = {} if shares is None else dict(list(shares.groupby(GROUP)))
+    additive = {} if shares is None else dict(list(by_unit(shares, ["share_nats"], trainings).groupby(GROUP)))
     retained, contrasts, seeds, controls, doses = [], [], [], [], []
+    variance, reliability, design = [], [], []
     for array in score_arrays(scores, absent):
         group = dict(zip(GROUP, array.group, strict=True))
         doses += [group | record for record in dose_records(array)]
         if array.is_capability:
             continue
         effects = measure_effects(array, trainings).at_energies_of_parts(matched)
+        units, of_seed = effects.in_units(), effects.seeds[effects.parts[FULL]] // trainings
         for kind in effects.values:
             stand_ins = list(control_records(effects, kind))
             controls += [group | record for record in stand_ins]
             seeds += [group | record for record in _seed_records(effects, kind, nulls)]
-            kept = _retained_records(effects, kind, stand_ins, nulls, (*array.group, kind))
+            kept = _retained_records(units, kind, stand_ins, nulls, (*array.group, kind))
             retained += [group | record for record in kept]
-            found = contrast_records(effects, kind, nulls, additive.get(array.group), margin)
+            found = contrast_records(units, kind, nulls, additive.get(array.group), margin)
             contrasts += [group | record for record in found]
+            reliable = list(reliability_records(units, kind))
+            variance += [group | record for record in variance_records(effects, kind, of_seed)]
+            reliability += [group | record for record in reliable]
+            design += [group | record for record in design_records(units, kind, reliable)]
     return Tables(
         retained=marked(frame_of(retained, schemas.RETAINED_SCHEMA, _KEYS["retained"]), statement),
         contrasts=marked(frame_of(contrasts, schemas.CONTRASTS_SCHEMA, _KEYS["contrasts"]), statement),
         seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, _KEYS["seeds"]),
         controls=frame_of(controls, schemas.CONTROLS_SCHEMA, _KEYS["controls"]),
         doses=frame_of(doses, schemas.DOSES_SCHEMA, _KEYS["doses"]),
+        variance=frame_of(variance, schemas.VARIANCE_SCHEMA, _KEYS["variance"]),
+        reliability=frame_of(reliability, schemas.RELIABILITY_SCHEMA, _KEYS["reliability"]),
+        design=frame_of(design, schemas.DESIGN_SCHEMA, _KEYS["design"]),
     )
 
 
@@ -143,7 +161,7 @@ def _family_columns(
     effect, effect_lo, effect_hi = effect_interval(N, covariance)
     interval = fieller(N, D, covariance)
     columns = {
-        "n_seeds": family.lines.shape[1],
+        "n_seeds": effects.n_seeds(family.lines[0]),
         "n_units": N.shape[-2],
         "n_items": N.shape[-1],
         "effect_nats": effect,

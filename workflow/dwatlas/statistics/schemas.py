@@ -67,6 +67,7 @@ CONTRASTS_SCHEMA = pa.schema(
         ("effect", pa.string()),
         ("estimand", pa.string()),
         ("n_seeds", pa.int32()),
+        ("n_units", pa.int32()),
         ("n_items", pa.int32()),
         ("nats", pa.float64()),
         ("ratio", pa.float64()),
@@ -296,6 +297,71 @@ PERFORMANCE_SCHEMA = pa.schema(
 """``share`` of the components with R < ``tau``, null where the full effect is not identified; where model, behaviour
 and adapter are ``(all)``, its mean over cells."""
 
+VARIANCE_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("effect", pa.string()),
+        ("facet", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_units", pa.int32()),
+        ("n_items", pa.int32()),
+        ("full_effect_nats", pa.float64()),
+        ("variance", pa.float64()),
+        ("df", pa.float64()),
+        ("sd", pa.float64()),
+        ("sd_lo", pa.float64()),
+        ("sd_hi", pa.float64()),
+        ("share", pa.float64()),
+        ("of_mean", pa.float64()),
+    ]
+)
+"""Variance components of the full effect (``statistics.variance``). ``facet`` is ``seed``, ``item`` or ``residual``,
+or where trainings share draws of the data (``n_units`` of them) ``data``, ``training``, ``item``, ``data_item`` or
+``residual``. ``variance`` (nats²) is as estimated and may be below zero. That counts as zero in ``sd``, in ``share`` of
+all facets together, and in ``of_mean``: what the facet adds to the variance of the study's mean, which is the mean over
+draws of the data of their trainings' means."""
+
+RELIABILITY_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("lens", pa.string()),
+        ("mode", pa.string()),
+        ("effect", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_items", pa.int32()),
+        ("n_components", pa.int32()),
+        *(
+            (name + end, pa.float64())
+            for name in ("icc", "icc_mean", "kendall_w", "g_coefficient")
+            for end in ("", "_lo", "_hi")
+        ),
+        ("friedman_p", pa.float64()),
+        ("component_variance", pa.float64()),
+        ("component_seed_variance", pa.float64()),
+        ("component_item_variance", pa.float64()),
+        ("residual_variance", pa.float64()),
+        ("seeds_needed", pa.float64()),
+    ]
+)
+"""Agreement of seeds on a lens's profile in nats (``statistics.reliability``): ICC(A,1), ICC(A,S), Kendall's W and Eρ²
+at the study's seeds and items, and the variance components (as estimated) that Eρ² comes from. ``seeds_needed`` is the
+fewest seeds with Eρ² of at least 0.8 at these items, null where no number of seeds reaches it."""
+
+DESIGN_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("lens", pa.string()),
+        ("mode", pa.string()),
+        ("effect", pa.string()),
+        ("quantity", pa.string()),
+        ("estimand", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("value", pa.float64()),
+    ]
+)
+"""What ``n_seeds`` seeds would give at the study's items (``statistics.design``). ``quantity`` is ``g_coefficient``
+(Eρ² of a lens's profile) or ``half_width`` (of the full effect's 95 % interval, in nats, for each estimand)."""
+
 SCHEMAS = {
     "retained": RETAINED_SCHEMA,
     "contrasts": CONTRASTS_SCHEMA,
@@ -312,6 +378,9 @@ SCHEMAS = {
     "across": ACROSS_SCHEMA,
     "improvement": IMPROVEMENT_SCHEMA,
     "performance": PERFORMANCE_SCHEMA,
+    "variance": VARIANCE_SCHEMA,
+    "reliability": RELIABILITY_SCHEMA,
+    "design": DESIGN_SCHEMA,
     "overlap": OVERLAP_SCHEMA,
 }
 """Columns of each table of ``paths.STUDY_TABLES``."""

@@ -13,6 +13,8 @@ TABLES = (
     "noise",
     "across",
     "improvement",
+    "variance",
+    "reliability",
     "missing",
 )
 FORMATS = ("csv", "md", "tex")

@@ -6,6 +6,7 @@ import math
 
 import pandas as pd
 
+from dwatlas.tables.reliability import FACETS
 from dwatlas.tables.study import NOT_IDENTIFIED
 
 VERDICTS = {"identified": "identified", "weak": "weak", NOT_IDENTIFIED: "not identified"}
@@ -306,6 +307,39 @@ def _improvement(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=heads)
 
 
+def _variance(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Facet": FACETS[row.facet],
+            "Seeds": str(row.n_seeds),
+            "Items": str(row.n_items),
+            "SD (nats)": estimate(row.sd, row.sd_lo, row.sd_hi),
+            "Variance": number(row.variance, 3),
+            "Share": number(row.share),
+            "Share of the mean's variance": number(row.of_mean_share),
+        },
+    )
+
+
+def _reliability(frame: pd.DataFrame) -> pd.DataFrame:
+    return _rows(
+        frame,
+        lambda row: {
+            "Lens": row.lens,
+            "Profile": row.mode,
+            "Components": str(row.n_components),
+            "Seeds": str(row.n_seeds),
+            "ICC(A,1)": estimate(row.icc, row.icc_lo, row.icc_hi),
+            "ICC(A,S)": estimate(row.icc_mean, row.icc_mean_lo, row.icc_mean_hi),
+            "Kendall's W": estimate(row.kendall_w, row.kendall_w_lo, row.kendall_w_hi),
+            "p (Friedman)": ABSENT if pd.isna(row.friedman_p) else probability(row.friedman_p),
+            "Eρ²": estimate(row.g_coefficient, row.g_coefficient_lo, row.g_coefficient_hi),
+            "Seeds for Eρ² = 0.8": number(row.seeds_needed, 0),
+        },
+    )
+
+
 def _missing(frame: pd.DataFrame) -> pd.DataFrame:
     heads = ["Model", "Behaviour", "Adapter", "Seed", "Lens", "Why"]
     lines = [
@@ -334,5 +368,7 @@ _PRESENTERS = {
     "noise": _noise,
     "across": _across,
     "improvement": _improvement,
+    "variance": _variance,
+    "reliability": _reliability,
     "missing": _missing,
 }

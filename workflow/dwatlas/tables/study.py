@@ -36,6 +36,9 @@ class StudyTables:
     across: pd.DataFrame
     improvement: pd.DataFrame
     performance: pd.DataFrame
+    variance: pd.DataFrame
+    reliability: pd.DataFrame
+    design: pd.DataFrame
     overlap: pd.DataFrame
 
 

@@ -9,6 +9,7 @@ from dwatlas.tables.excess import additivity, curves, excess
 from dwatlas.tables.intervals import mean_intervals
 from dwatlas.tables.order import in_order
 from dwatlas.tables.primary import primary
+from dwatlas.tables.reliability import reliability, variance
 from dwatlas.tables.study import (
     CELL,
     PART,
@@ -39,6 +40,8 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
         "noise": noise(tables),
         "across": across(tables),
         "improvement": improvement(tables),
+        "variance": variance(tables),
+        "reliability": reliability(tables),
         "missing": tables.missing,
     }
 
