@@ -14,6 +14,7 @@ from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
 from dwatlas.statistics.contrasts import ONE_SIDED, widths
 from dwatlas.statistics.families import nested_families
+from dwatlas.statistics.geometry import geometry
 from dwatlas.statistics.intervals import fieller, seed_covariance
 from dwatlas.statistics.schemas import SCHEMAS
 from dwatlas.statistics.testing import one_sided_p, p_value
@@ -91,6 +92,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
     seeds, doses = pd.DataFrame(seeds)[SCHEMAS["seeds"].names], _doses(random)[SCHEMAS["doses"].names]
     contrasts = pd.DataFrame(contrasts)
     contrasts["q"] = contrasts["p"]
+    overlap = _overlap()
     return StudyTables(
         retained=pd.DataFrame(retained)[SCHEMAS["retained"].names],
         contrasts=contrasts[SCHEMAS["contrasts"].names],
@@ -100,7 +102,8 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
-        overlap=_overlap(),
+        geometry=geometry(overlap),
+        overlap=overlap,
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
 
@@ -115,7 +118,7 @@ def _overlap():
             "value": (0.6 if one[0] == other[0] else 0.3) * max(k, 1) ** -0.2 + k / 64,
         }
         for one, other in combinations(units, 2)
-        for measure, k in (*product(("left", "right"), (1, 2, 4, 8)), ("cosine", 0))
+        for measure, k in (*product(("left", "right"), (1, 2, 4, 8)), ("cosine", 0), ("cka", 0))
     ]  # fmt: skip
     return pd.DataFrame(lines)[SCHEMAS["overlap"].names]
 

@@ -9,7 +9,7 @@ from itertools import product
 PER_LENS = ("forest", "excess", "map", "curves")
 HEADLINE_PER_LENS = ("shares", "agreement")
 COMPARED = ("adapters", "ranking")
-KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", *COMPARED, "profiles")
+KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", "geometry", *COMPARED, "profiles")
 TITLES = {
     "forest": "Retained effect",
     "excess": "Excess over the null",
@@ -19,6 +19,7 @@ TITLES = {
     "agreement": "Agreement of seeds and adapters",
     "dose": "Dose–response",
     "overlap": "Overlap of dW",
+    "geometry": "Likeness of dW",
     "adapters": "Adapters compared",
     "ranking": "Which adapter is stronger",
     "profiles": "Profiles of the adapters",
@@ -64,7 +65,7 @@ def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str], in
     for model, behaviour, evals, lenses, adapters in cells:
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys += [FigureKey(kind, model, behaviour, evals[0], lens) for kind, lens in product(HEADLINE_PER_LENS, lenses)]
-        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap")]
+        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap", "geometry")]
         if adapters > 1:
             keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]
             keys += [FigureKey("profiles", model, behaviour, evals[0], lens) for lens in lenses]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from dwatlas.delta.table import OVERLAP_SCHEMA
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import read_provenance
@@ -9,6 +10,7 @@ from dwatlas.scoring.rows import SCORE_SCHEMA, SHARES_SCHEMA
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
+from dwatlas.statistics.geometry import geometry
 from dwatlas.statistics.retained import summarise
 from dwatlas.statistics.schemas import SCHEMAS
 from dwatlas.versions import check_not_mixed
@@ -27,6 +29,7 @@ def work(job: Job) -> None:
         "missing": missing,
         "additivity": additivity(tables.seeds, shares),
         "agreement": agreement(tables.seeds),
+        "geometry": geometry(read_table(job.input("overlap"), OVERLAP_SCHEMA)),
         **vars(tables),
         **vars(compare(tables.seeds, tables.doses, job.spec["headline"], job.spec["trainable"])),
     }

@@ -25,6 +25,7 @@ TABLE_TITLES = {
     "adapters": "Adapters compared: strength, transfer, cost",
     "ranking": "Pairs of adapters: which is stronger",
     "noise": "Adapters against seed noise",
+    "geometry": "Likeness of dW between runs",
     "missing": "Missing: asked for, and not there",
 }
 

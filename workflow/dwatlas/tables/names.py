@@ -10,6 +10,7 @@ TABLES = (
     "adapters",
     "ranking",
     "noise",
+    "geometry",
     "missing",
 )
 FORMATS = ("csv", "md", "tex")

@@ -18,7 +18,7 @@ PART = [*CELL, "lens", "component"]
 @dataclass(frozen=True)
 class StudyTables:
     """The frames of ``statistics.schemas``; ``adapters``, ``ranking`` and ``noise`` are empty where a study has one
-    adapter, ``additivity`` where there are no additive shares, ``overlap`` where it has one run."""
+    adapter, ``additivity`` where there are no additive shares, ``overlap`` and ``geometry`` where it has one run."""
 
     retained: pd.DataFrame
     contrasts: pd.DataFrame
@@ -31,6 +31,7 @@ class StudyTables:
     noise: pd.DataFrame
     additivity: pd.DataFrame
     agreement: pd.DataFrame
+    geometry: pd.DataFrame
     overlap: pd.DataFrame
 
 

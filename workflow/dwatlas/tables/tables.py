@@ -6,6 +6,7 @@ import pandas as pd
 
 from dwatlas.tables.comparison import adapters, noise, ranking
 from dwatlas.tables.excess import additivity, curves, excess
+from dwatlas.tables.geometry import geometry
 from dwatlas.tables.intervals import mean_intervals
 from dwatlas.tables.order import in_order
 from dwatlas.tables.study import (
@@ -35,6 +36,7 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
         "adapters": adapters(tables),
         "ranking": ranking(tables),
         "noise": noise(tables),
+        "geometry": geometry(tables),
         "missing": tables.missing,
     }
 
