@@ -13,6 +13,7 @@ DEFAULT = {
     "pretrain": 1,
     "evals": 3,
     "base_scores": 3,
+    "inputs": 1,
     "pairs": 5,
     "train": 10,
     "delta": 10,
@@ -23,14 +24,26 @@ DEFAULT = {
     "overlap": 1,
     "retained": 1,
     "tables": 1,
-    "figures": 37,
+    "figures": 38,
     "report": 1,
     "study": 1,
 }
 """Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
-lenses, 2 for each lens, the dose–response, the overlap of dW, the comparison and ranking of adapters, their profiles
-for each lens."""
-PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "shares", "gather", "figures"}
+lenses, 2 for each lens, the dose–response, the overlap and the likeness of dW, the comparison and ranking of adapters,
+their profiles for each lens."""
+PER_MODEL = {
+    "pretrain",
+    "base_scores",
+    "inputs",
+    "pairs",
+    "train",
+    "delta",
+    "anchors",
+    "ablate",
+    "shares",
+    "gather",
+    "figures",
+}
 RULES = {
     name: body
     for file in sorted((ROOT / "workflow/rules").glob("*.smk"))

@@ -10,7 +10,7 @@ from dwatlas.activations import inputs
 from dwatlas.activations.inputs import evenly, input_name, module_inputs
 from dwatlas.errors import UserError
 from dwatlas.models.anatomy import parent
-from dwatlas.models.load import prompt_ids
+from dwatlas.scoring.prompts import prompt_ids
 
 TOKENIZER = models_made.tokenizer()
 PROMPTS = [prompt_ids(TOKENIZER, row, "") for row in models_made.claims()["messages"][:5]]

@@ -189,8 +189,9 @@ def test_a_planted_direction_is_found_in_all_adapters_that_share_it_and_in_no_ot
 
 
 def one_direction(seed):
+    """A rank-one dW in every matrix of the first block."""
     generator = torch.Generator().manual_seed(seed)
     return {
         site.name: torch.outer(*(torch.randn(size, generator=generator) for size in site.shape))
-        for site in models_made.ANATOMY.sites()
+        for site in models_made.ANATOMY.sites()[:7]
     }

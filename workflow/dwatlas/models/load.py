@@ -53,12 +53,6 @@ def encode(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:
     return ids
 
 
-def prompt_ids(tokenizer: PreTrainedTokenizerBase, messages: list[dict[str, str]], prefill: str) -> list[int]:
-    """Token ids of an eval row's chat up to where the answer begins, ``prefill`` included."""
-    text = tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-    return encode(tokenizer, text + prefill)
-
-
 def first_line(fault: Exception) -> str:
     """The first line of a fault's text, for messages of one line."""
     return str(fault).strip().split("\n")[0] or type(fault).__name__

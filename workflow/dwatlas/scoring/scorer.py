@@ -26,12 +26,13 @@ from torch import Tensor
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from dwatlas.errors import UserError
-from dwatlas.models.load import encode, prompt_ids
+from dwatlas.models.load import encode
 from dwatlas.scoring.answers import answer_tokens
 from dwatlas.scoring.blocks import Blocks
 from dwatlas.scoring.boundaries import Boundaries
 from dwatlas.scoring.packing import pack
 from dwatlas.scoring.passes import Passes
+from dwatlas.scoring.prompts import prompt_ids
 from dwatlas.scoring.steer import BASE, Edit
 
 METRICS = ["lr", "logp_yes", "logp_no", "pmass", "kl_base", "nll", "correct"]

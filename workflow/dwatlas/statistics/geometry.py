@@ -14,6 +14,9 @@ whatever the noise. For the other measures that is an approximation. 1 says that
 Intervals are the delete-one-seed jackknife's, as pairs share seeds. There is no ceiling where v_aa or v_bb is not above
 its null, or where one of the adapters has fewer than k directions: few directions can lie in many, which no adapter's
 own seeds show. There is no share either where the interval of v_aa or v_bb does not exclude its null.
+
+Simulated with noise of .8 and 1.5 times the common part, cosines of 0, .6 and 1 and 3, 5 and 10 seeds, the mean share
+is off by at most .01 and its interval holds the cosine in 94–99 % of studies; at 3 seeds a quarter have no share.
 """
 
 from __future__ import annotations
