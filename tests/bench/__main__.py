@@ -11,7 +11,7 @@ from importlib import import_module
 from bench.tables import markdown, missed
 from copies import ROOT
 
-NAMES = ("scan", "growth", "delta", "training", "dag", "study")
+NAMES = ("scan", "growth", "delta", "training", "dag", "coverage", "error_rates", "study", "statistics")
 
 
 def main(names: list[str]) -> int:

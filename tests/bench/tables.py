@@ -37,6 +37,19 @@ def markdown(frame: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def wide(cells: pd.DataFrame, row: str, column: str, values: list[str], part: str | None = None) -> pd.DataFrame:
+    """``row`` × ``column``, each cell the ``values`` to 3 digits, of every ``part`` if there are parts."""
+    texts = cells[values].map(lambda value: f"{value:.3f}".removeprefix("0")).agg(", ".join, axis=1)
+    order = [row, column] if part is None else [row, column, part]
+    joined = cells[order].assign(text=texts).groupby([row, column], sort=False)["text"].agg("; ".join).unstack()
+    return joined[cells[column].unique()].loc[cells[row].unique()].reset_index()
+
+
+def pages(frames: dict[str, pd.DataFrame]) -> str:
+    """GitHub tables of any frames, each under its heading."""
+    return "\n".join(f"\n### {name}\n\n{frame.to_markdown(index=False)}" for name, frame in frames.items())
+
+
 def missed(frame: pd.DataFrame) -> list[str]:
     """What in a ``measure()`` frame is beyond its limit."""
     short = (frame["measured"] < frame["limit"]) & frame["higher_is_better"]

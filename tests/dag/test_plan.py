@@ -24,13 +24,13 @@ DEFAULT = {
     "overlap": 1,
     "retained": 1,
     "tables": 1,
-    "figures": 38,
+    "figures": 42,
     "report": 1,
     "study": 1,
 }
 """Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
-lenses, 2 for each lens, the dose–response, the overlap and the likeness of dW, the comparison and ranking of adapters,
-their profiles for each lens."""
+lenses, 3 for each lens, the dose–response, effect against degradation, the overlap and likeness of dW, the comparison
+and ranking of adapters, their profiles for each lens."""
 PER_MODEL = {
     "pretrain",
     "base_scores",
@@ -61,8 +61,10 @@ def test_default_study_plans_exactly_its_matrix(project):
 
 
 def test_three_models_plan_three_times_what_depends_on_the_model(project):
+    """And for each lens a figure across the six trained cells."""
     printed = snakemake(project, "-n", "-q", "rules", "--configfile", "config/studies/two-models.yaml")
-    assert job_counts(printed) == {name: 3 * n if name in PER_MODEL else n for name, n in DEFAULT.items()}
+    expected = {name: 3 * n if name in PER_MODEL else n for name, n in DEFAULT.items()}
+    assert job_counts(printed) == expected | {"figures": 3 * DEFAULT["figures"] + 3}
 
 
 def test_components_per_job_splits_ablations_and_nothing_else(project):

@@ -44,7 +44,7 @@ RETAINED = "results/studies/small/retained.parquet"
 
 NOTHING: dict[str, int] = {}
 REPORT = {"report": 1, "study": 1}
-FIGURES = {"figures": 15} | REPORT
+FIGURES = {"figures": 18} | REPORT
 TABLES = {"tables": 1} | FIGURES
 STATISTICS = {"retained": 1} | TABLES
 AGGREGATES = {"gather": 1} | STATISTICS
@@ -64,11 +64,11 @@ HEADLINE = EVAL | {"inputs": 1, "overlap": 1}
 CONFIG = {
     "add a seed": (study(seeds=[0, 1, 2]), AGGREGATES | SEED),
     "replace a seed": (study(seeds=[0, 2]), AGGREGATES | SEED),
-    "add an adapter": (add_adapter, TRAINING | {"figures": 19}),
-    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 21}),
-    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 21}),
-    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 9}),
-    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 23}),
+    "add an adapter": (add_adapter, TRAINING | {"figures": 22}),
+    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 25}),
+    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 25}),
+    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 11}),
+    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 26}),
     "add an eval of a capability": (
         each(own("evals", "facts", kind="knowledge"), study(evals=["claims", "knowledge", "facts"])),
         AGGREGATES | EVAL | {"anchors": 2},
@@ -134,9 +134,9 @@ FILES = {
     "delete .snakemake and add a seed": (each(forget_records, study(seeds=[0, 1, 2])), AGGREGATES | SEED),
     "delete .snakemake and remove a lens": (
         each(forget_records, study(lenses=["layers"])),
-        AGGREGATES | {"figures": 9},
+        AGGREGATES | {"figures": 11},
     ),
-    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 19}),
+    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 22}),
 }
 TABLE = CONFIG | CODE | FILES
 

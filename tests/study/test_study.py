@@ -31,7 +31,7 @@ COMPONENTS = {
     ],
 }
 EVALS = {"effect": {"claims"}, "all": {"claims", "knowledge"}}
-AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 15}
+AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 18}
 
 
 def scores_of(folder):
@@ -192,13 +192,14 @@ def test_two_seeds_give_the_interval_of_one_degree_of_freedom(finished):
 
 def test_one_adapter_is_compared_with_nothing(finished):
     for name, schema in (
-        ("adapters", schemas.ADAPTERS_SCHEMA),
         ("ranking", schemas.RANKING_SCHEMA),
         ("noise", schemas.NOISE_SCHEMA),
+        ("improvement", schemas.IMPROVEMENT_SCHEMA),
     ):
         assert read_table(finished.of_study / f"{name}.parquet", schema).empty
     figures = {path.name.partition(".")[0] for path in (finished.of_study / "figures").glob("*.png")}
-    assert figures == {"forest", "excess", "map", "curves", "shares", "agreement", "dose", "overlap", "geometry"}
+    assert figures == {"forest", "excess", "map", "curves", "shares", "agreement", "dose", "overlap", "geometry",
+                       "pareto", "performance"}  # fmt: skip
 
 
 def test_parquet_says_what_made_it(finished):

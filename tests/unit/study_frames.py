@@ -9,10 +9,11 @@ import pandas as pd
 from scipy.stats import t
 
 from dwatlas.delta.table import WHOLE
+from dwatlas.statistics.across import across
 from dwatlas.statistics.additivity import additivity
 from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.comparison import compare
-from dwatlas.statistics.contrasts import ONE_SIDED, widths
+from dwatlas.statistics.contrasts import ABOVE, widths
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.geometry import geometry
 from dwatlas.statistics.intervals import fieller, seed_covariance
@@ -90,20 +91,23 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         contrasts += [key | line for line in _contrasts(by_part, full, lenses, random)]
         shares += [group | line for line in _shares(by_part, full, lenses)]
     seeds, doses = pd.DataFrame(seeds)[SCHEMAS["seeds"].names], _doses(random)[SCHEMAS["doses"].names]
+    retained += [_retained(*line) for line in _even_parts(doses)]
     contrasts = pd.DataFrame(contrasts)
     contrasts["q"] = contrasts["p"]
     overlap = _overlap()
     return StudyTables(
-        retained=pd.DataFrame(retained)[SCHEMAS["retained"].names],
-        contrasts=contrasts[SCHEMAS["contrasts"].names],
+        retained=pd.DataFrame(retained).reindex(columns=SCHEMAS["retained"].names),
+        contrasts=contrasts.assign(rival="", primary=False).reindex(columns=SCHEMAS["contrasts"].names),
         seeds=seeds,
         controls=pd.DataFrame(controls)[SCHEMAS["controls"].names],
         doses=doses,
+        registration=pd.DataFrame(columns=SCHEMAS["registration"].names),
         missing=pd.DataFrame(columns=SCHEMAS["missing"].names),
         additivity=additivity(seeds, pd.DataFrame(shares)),
         agreement=agreement(seeds),
         geometry=geometry(overlap),
         overlap=overlap,
+        **vars(across(seeds)),
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
 
@@ -152,7 +156,7 @@ def _contrasts(effects, full, lenses, random):
 
 def _contrast(lens, component, contrast, control, L, full) -> dict:
     L, full = L[:, None], full[:, None]
-    one_sided = contrast in ONE_SIDED
+    one_sided = contrast in ABOVE
     p = one_sided_p(np.sign(full.mean()) * L, seed_covariance) if one_sided else p_value(L, seed_covariance)
     return {
         "lens": lens, "component": component, "contrast": contrast, "control": control, "structural": one_sided,
@@ -187,6 +191,16 @@ def _retained(cell, estimand, effects, full, energy, kinds, percentile) -> dict:
         "control": kinds[0] if kinds else "", "control_mean": 0.0, "control_sd": 1.0, "control_percentile": percentile,
         "rank": 4.0, "nuclear_frac": energy**0.8, **_sizes(energy),
     }  # fmt: skip
+
+
+def _even_parts(doses):
+    """Arguments of ``_retained`` for the even part of each full effect."""
+    shifts = doses[(doses["metric"] == "effect") & (doses["control"] == "") & (doses["alpha"].abs() == 1)]
+    for (adapter, name), lines in shifts.groupby(["adapter", "eval"]):
+        cell = {"model": MODEL, "behaviour": BEHAVIOUR, "adapter": adapter, "eval": name, "effect": "even",
+                "lens": "anchors", "component": "full", "mode": "full"}  # fmt: skip
+        even = lines.groupby("seed")["value"].mean().to_numpy() + 0.1 * np.arange(len(SEEDS))
+        yield cell, "fixed_rows", even, even, 1.0, (), np.nan
 
 
 def _doses(random) -> pd.DataFrame:

@@ -6,16 +6,31 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import trim_mean
 from study_frames import BEHAVIOUR, LARGE, MODEL, TRAINABLE, study_tables
 
-from dwatlas.figures import adapters, agreement, curves, dose, excess, forest, map, ranking, shares
+from dwatlas.figures import (
+    across,
+    adapters,
+    agreement,
+    curves,
+    dose,
+    excess,
+    forest,
+    map,
+    pareto,
+    performance,
+    ranking,
+    shares,
+)
 from dwatlas.figures.captions import CAPTIONS
 from dwatlas.figures.catalogue import FIGURES, render
 from dwatlas.figures.labels import spread
-from dwatlas.figures.names import FORMATS, KINDS, FigureKey, figure_keys
+from dwatlas.figures.names import FEWEST_CELLS, FORMATS, KINDS, FigureKey, figure_keys
 from dwatlas.figures.ratios import ratios
 from dwatlas.figures.save import save
 from dwatlas.figures.style import colours
+from dwatlas.statistics import across as across_statistics
 from dwatlas.statistics.comparison import compare
 from dwatlas.tables.study import pick
 
@@ -23,7 +38,10 @@ CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "lay
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}
 CELL = {"model": MODEL, "behaviour": BEHAVIOUR}
 OF_CELLS = ("dose", "overlap", "geometry", "adapters", "ranking")
-SELECTIONS = {kind: CELL if kind in OF_CELLS else CLAIMS for kind in KINDS}
+SELECTIONS = {kind: CELL if kind in OF_CELLS else CLAIMS for kind in KINDS} | {
+    "pareto": {**CELL, "eval": "claims"},
+    "across": {"eval": "claims", "lens": "layers"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +68,8 @@ def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     assert stems[0] == "forest.m.b.claims.layers"
     assert stems[-3:] == ["dose.m.b", "overlap.m.b", "geometry.m.b"]
     assert {"shares.m.b.claims.layers", "agreement.m.b.claims.layers", "excess.m.b.dilemmas.layers"} < set(stems)
-    assert len(set(stems)) == 13
+    assert {"performance.m.b.claims.layers", "pareto.m.b.claims"} < set(stems)
+    assert len(set(stems)) == 15
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
 
 
@@ -58,6 +77,18 @@ def test_two_adapters_are_compared_and_one_is_not():
     stems = [key.stem for key in figure_keys([("m", "b", ["claims", "dilemmas"], ["layers", "modules"], 2)])]
     compared = ["adapters.m.b", "ranking.m.b", "profiles.m.b.claims.layers", "profiles.m.b.claims.modules"]
     assert stems[-4:] == compared
+
+
+def test_three_trained_cells_have_figures_across_them():
+    cells = [
+        ("m", "b", ["claims", "dilemmas"], ["layers"], 2),
+        ("n", "b", ["claims", "dilemmas"], ["layers", "grid"], 1),
+    ]
+    keys = [key for key in figure_keys(cells) if key.kind == "across"]
+    assert [key.stem for key in keys] == ["across.claims.layers", "across.claims.grid"]
+    assert keys[0].selection == {"eval": "claims", "lens": "layers"}
+    assert keys[0].title == "Across trained cells: claims, lens layers"
+    assert FEWEST_CELLS == across_statistics.FEWEST_CELLS
 
 
 def test_adapters_are_drawn_strongest_first_with_every_seed(tables):
@@ -239,6 +270,68 @@ def test_likeness_of_one_adapter_has_no_share_and_of_one_run_no_matrix(tables):
     assert any("fewer than two runs" in text.get_text() for text in render("geometry", lonely, **CELL)[0].axes[0].texts)
 
 
+def test_performance_counts_parts_below_each_threshold(tables):
+    data = performance.data(tables, **CLAIMS)
+    lines = pick(tables.retained, **CLAIMS, adapter="lora-r8", mode="drop", effect="antisymmetric",
+                 estimand="fixed_rows")  # fmt: skip
+    own = pick(data, adapter="lora-r8", mode="drop", series="estimate").set_index("tau")
+    for tau in (0.0, 0.5, 0.8, 1.2):
+        assert own.loc[tau, "share"] == (lines["retained"] < tau).mean(), tau
+    assert (own["lo"] <= own["hi"]).all() and own["share"].is_monotonic_increasing
+    seeds = pick(data, adapter="lora-r8", mode="drop", series="seed")
+    assert seeds["seed"].nunique() == 5 and len(seeds) == 5 * len(own)
+
+
+def test_profiles_that_are_not_identified_are_hatched_and_named(tables):
+    figure, data = render("performance", tables, **DILEMMAS)
+    assert data["share"].isna().all()
+    assert all("not identified" in axes.texts[0].get_text() for axes in figure.axes)
+    lines = tables.performance
+    weak = lines["adapter"] == "lora-r1"
+    mixed = lines.assign(verdict=lines["verdict"].mask(weak, "not_identified"), share=lines["share"].mask(weak))
+    labels = [text.get_text() for text in render("performance", replace(tables, performance=mixed), **CLAIMS)[0]
+              .legends[0].get_texts()]  # fmt: skip
+    assert "lora-r1: not identified" in labels and "lora-r8" in labels
+
+
+def test_pareto_turns_effects_towards_what_the_dose_asks(tables):
+    """The made-up effects fall with α, so at every dose the turned effect is positive and grows with |α|."""
+    data = pareto.data(tables, **SELECTIONS["pareto"])
+    means = pick(data, series="mean", measure="kl_base", adapter="lora-r8").set_index("alpha")
+    assert set(data["towards"]) == {-1} and means.loc[0.0, ["effect", "degradation"]].eq(0).all()
+    shift = pick(tables.doses, adapter="lora-r8", eval="claims", metric="effect", control="", alpha=2.0)["value"].mean()
+    assert means.loc[2.0, "effect"] == pytest.approx(-shift) and means.loc[-2.0, "effect"] == pytest.approx(-shift)
+    accuracy = pick(tables.doses, adapter="lora-r8", eval="knowledge", metric="accuracy", control="", seed=3, alpha=1.0)
+    lost = pick(data, measure="accuracy_loss", adapter="lora-r8", series="seed", seed=3, alpha=1.0)
+    assert lost["degradation"].item() == pytest.approx(1 - accuracy["value"].item())
+    assert set(data["on"]) == {"claims", "knowledge"}
+
+
+def test_larger_doses_are_darker():
+    shades = [sum(pareto.shade("#0072B2", size, [0.0, 0.5, 1.0, 2.0])) for size in (0.0, 0.5, 1.0, 2.0)]
+    assert shades == sorted(shades, reverse=True) and len(set(shades)) == 4
+
+
+def test_across_draws_every_seed_of_every_identified_cell(tables):
+    models = [tables.seeds.assign(model=name) for name in ("one", "two")]
+    both = replace(tables, **vars(across_statistics.across(pd.concat(models))), seeds=pd.concat(models))
+    data = across.data(both, "claims", "layers")
+    line = pick(data, series="estimate", component="layer-2", mode="keep").iloc[0]
+    seeds = pick(data, series="seed", component="layer-2", mode="keep")
+    assert len(seeds) == 2 * 2 * 5 and line["n_cells"] == 4
+    assert line["value"] == pytest.approx(trim_mean(seeds["value"], 0.25))
+    unknown = across.data(both, "dilemmas", "layers")
+    assert pick(unknown, series="seed").empty and unknown["value"].isna().all()
+    figure = across.draw(unknown)
+    assert any("0 cells, needs 3" in text.get_text() for text in figure.axes[0].texts)
+    assert any("one/agreement/lora-r1" in text.get_text() for text in figure.texts)
+
+
+def test_across_shows_parts_that_are_furthest_from_no_effect(large):
+    data = across.data(large, "claims", "grid")
+    assert data["component"].nunique() == 30 and set(data["n_components"]) == {42}
+
+
 def test_names_are_moved_apart_and_stay_inside():
     moved = spread([0.5, 0.5, 0.51, 0.99, 1.0])
     assert all(right - left >= 0.031 for left, right in pairwise(moved))
@@ -275,6 +368,7 @@ def test_a_single_seed_is_drawn_without_intervals(tables):
     )
     contrasts = one.contrasts.assign(verdict="not_identified", **dict.fromkeys(("ratio", "lo", "hi", "p", "q"), np.nan))
     one = replace(one, contrasts=contrasts, **vars(compare(one.seeds, one.doses, "claims", TRAINABLE)))
+    one = replace(one, **vars(across_statistics.across(one.seeds)))
     for kind in KINDS:
         render(kind, one, **SELECTIONS[kind])[0].draw_without_rendering()
 

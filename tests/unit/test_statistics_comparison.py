@@ -168,9 +168,10 @@ def test_a_single_common_seed_tests_nothing():
     assert of(found.adapters, measure="best")["value"].isna().all()
 
 
-def test_one_adapter_gives_empty_frames():
-    found = compare(make_seeds({"big": 6.0}), make_doses(), "claims", TRAINABLE)
-    assert found.adapters.empty and found.ranking.empty and found.noise.empty
+def test_one_adapter_is_measured_and_compared_with_nothing():
+    found = compare(make_seeds({"big": 6.0}), make_doses({"big": 6.0}), "claims", TRAINABLE)
+    assert set(found.adapters["measure"]) == {"effect", "transfer", "accuracy_loss", "kl_base"}
+    assert found.ranking.empty and found.noise.empty
     assert list(found.noise) == schemas.NOISE_SCHEMA.names
 
 

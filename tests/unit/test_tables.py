@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from study_frames import study_tables
 
+from dwatlas.statistics.across import across
 from dwatlas.tables.names import FORMATS, TABLES
 from dwatlas.tables.order import natural, stem
 from dwatlas.tables.present import estimate, interval, number, present, probability
@@ -22,14 +23,48 @@ def test_tables_are_the_named_ones(tables):
     assert tuple(tables) == TABLES
 
 
-def test_summary_halves_the_shifts_into_odd_and_even_parts():
+def test_summary_tells_shifts_and_the_even_part_with_its_interval(tables):
+    study, line = study_tables(), tables["summary"].iloc[0]
+    key = {"adapter": line["adapter"], "eval": line["eval"]}
+    doses = pick(study.doses, metric="effect", control="", **key)
+    assert line["shift_pos"] == pytest.approx(pick(doses, alpha=1.0)["value"].mean())
+    source = pick(study.retained, effect="even", **key).iloc[0]
+    assert line[["even", "even_lo", "even_hi"]].tolist() == source[["effect_nats", "effect_lo", "effect_hi"]].tolist()
+    assert line["even"] == pytest.approx((line["shift_pos"] + line["shift_neg"]) / 2 + 0.2)
+    assert present("summary", tables["summary"])["Q"].iloc[0] == "+0.20 [0.00, 0.40]"
+
+
+def test_summary_tells_cost_and_transfer_beside_the_effect(tables):
+    study, frame = study_tables(), tables["summary"]
+    for line in frame.itertuples():
+        kl = pick(study.doses, adapter=line.adapter, eval=line.eval, metric="kl_base", control="", alpha=-1.0)["value"]
+        assert line.kl_neg == pytest.approx(kl.mean())
+    text = present("summary", frame)
+    assert text["Transfer"].tolist() == [
+        "headline" if name == "claims" else estimate(*transfer)
+        for name, transfer in zip(frame["eval"], frame[["transfer", "transfer_lo", "transfer_hi"]].values, strict=True)
+    ]
+    hidden = present("summary", frame.assign(headline=False, transfer_verdict="not_identified"))
+    assert set(hidden["Transfer"]) == {"not identified"}
+
+
+def test_summary_tells_the_share_of_items_that_go_the_other_way():
     study = study_tables()
-    doses = study.doses.copy()
-    at_plus_one = (doses["metric"] == "effect") & (doses["alpha"] == 1) & (doses["control"] == "")
-    doses.loc[at_plus_one, "value"] += 1.0
-    line = build(replace(study, doses=doses))["summary"].iloc[0]
-    assert line["even"] == pytest.approx((line["shift_pos"] + line["shift_neg"]) / 2)
-    assert line["even"] == pytest.approx(0.5)
+    counted = replace(study, retained=study.retained.assign(opposite_items=0.125))
+    assert set(present("summary", build(counted)["summary"])["Opposite items"]) == {"0.12"}
+    assert set(present("summary", build(study)["summary"])["Opposite items"]) == {"–"}
+
+
+def test_aggregates_over_cells_are_shown_where_there_are_any(tables):
+    assert tables["across"].empty and tables["improvement"].empty
+    seeds = pd.concat([study_tables().seeds.assign(model=name) for name in ("one", "two")])
+    found = build(replace(study_tables(), **vars(across(seeds))))
+    assert set(found["across"]["eval"]) == {"claims"} and set(found["across"]["n_cells"]) == {4}
+    assert found["improvement"][["eval", "adapter", "rival", "n_cells"]].values.tolist() == [
+        ["claims", "lora-r8", "lora-r1", 2]
+    ]
+    text = present("across", found["across"])
+    assert text["IQM of R"].str.contains("[", regex=False).all()
 
 
 def test_retained_has_no_ratio_where_the_full_effect_is_not_identified(tables):

@@ -10,7 +10,7 @@ import json
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -104,19 +104,30 @@ def write_table(
         seal(temporary)
 
 
-def read_table(path: str | Path, schema: pa.Schema | None = None) -> pd.DataFrame:
+def read_table(path: str | Path, schema: pa.Schema | None = None, columns: Collection[str] = ()) -> pd.DataFrame:
     """Read a Parquet artefact.
+
+    ``columns`` are read alone, with their texts as categoricals in order: a tenth of the memory of a large table.
 
     Raises ``UserError`` when the file is missing, damaged or lacks a column of ``schema``.
     """
+    import pandas as pd
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    with readable(path, "Parquet"), pq.ParquetFile(path) as file:  # opened once: another may replace it meanwhile
-        table = file.read()
-    missing = [name for name in (schema.names if schema else []) if name not in table.column_names]
-    if missing:
+    texts = [one.name for one in schema or () if one.name in columns and pa.types.is_string(one.type)]
+    with readable(path, "Parquet"), pq.ParquetFile(path, read_dictionary=texts) as file:
+        # opened once: another may replace it meanwhile
+        table = file.read([name for name in columns if name in file.schema_arrow.names] if columns else None)
+    wanted = columns or (schema.names if schema else [])
+    if missing := [name for name in wanted if name not in table.column_names]:
         raise UserError(f"{path}: lacks the column(s) {', '.join(missing)}; delete it and run again")
-    return table.to_pandas()
+    if not columns:
+        return table.to_pandas()
+    frame = table.to_pandas(types_mapper={pa.bool_(): pd.BooleanDtype()}.get, self_destruct=True)
+    for name in texts:
+        frame[name] = frame[name].cat.reorder_categories(sorted(frame[name].cat.categories))
+    return frame
 
 
 def read_json(path: str | Path) -> dict:

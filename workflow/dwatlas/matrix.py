@@ -35,6 +35,7 @@ class Matrix:
         }
         self._check_sizes()
         self._check_sources()
+        self._check_primary()
         self.components = {
             (model, adapter, lens): self._components(model, adapter, lens)
             for model, adapter, lens in product(self.study.models, self.study.adapters, self.study.lenses)
@@ -87,6 +88,25 @@ class Matrix:
                 raise UserError(
                     f"lenses.{lens}: needs dW of other {axis} than {lonely[0]}; name more {axis}, or leave the lens out"
                 )
+
+    def _check_primary(self) -> None:
+        """``UserError`` when the primary analysis is of an eval or lens that the study has not."""
+        primary = self.study.primary
+        for key, there in () if primary is None else (("eval", self.effect_evals), ("family", self._families)):
+            if (name := getattr(primary, key)) not in there:
+                raise UserError(f"primary.{key}: {name} is none of {', '.join(there)}; name one of these")
+
+    @property
+    def _families(self) -> list[str]:
+        return ["anchors", *self.study.lenses]
+
+    @property
+    def statement(self) -> dict | None:
+        """What is primary, of which study and on which sample; ``None`` where the study states nothing."""
+        if self.study.primary is None:
+            return None
+        sample = self.study.model_dump(mode="json", include={"study", "models", "behaviours", "adapters", "seeds"})
+        return {**sample, "margin": self.study.margin, "primary": self.study.primary.model_dump(mode="json")}
 
     def trainable_parameters(self, model: str) -> dict[str, int]:
         """How many parameters of a model each adapter of the study trains."""

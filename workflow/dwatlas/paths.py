@@ -31,6 +31,7 @@ RESULTS = {
         "seeds",
         "controls",
         "doses",
+        "registration",
         "missing",
         "adapters",
         "ranking",
@@ -38,6 +39,9 @@ RESULTS = {
         "additivity",
         "agreement",
         "geometry",
+        "across",
+        "improvement",
+        "performance",
     )
 }
 """What the statistics write, by name."""

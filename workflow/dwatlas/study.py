@@ -50,7 +50,7 @@ class Plan(Inputs):
         return {
             "cell": cell_of(wildcards, "model", "behaviour", "seed"),
             "behaviour": _dump(self.catalogue.behaviours[wildcards.behaviour]),
-            "data_seed": self._seed(wildcards, "data"),
+            "data_seed": self._data_seed(wildcards),
             "dtype": self.catalogue.models[wildcards.model].dtype,
         }
 
@@ -149,6 +149,9 @@ class Plan(Inputs):
             "headline": self.effect_evals[0],
             "trainable": {model: self.trainable_parameters(model) for model in self.study.models},
             "nulls": {lens: self.catalogue.lenses[lens].controls[0] for lens in self.study.lenses},
+            "margin": self.study.margin,
+            "trainings": self.study.seed_varies.trainings_per_data,
+            "statement": self.statement,
             "matched": [kind for kind in kinds("controls") if plugin("controls", kind).shared_by == "energy"],
             "allow_mixed_versions": self.study.allow_mixed_versions,
         }
@@ -201,6 +204,10 @@ class Plan(Inputs):
 
     def _runtime(self, model: str) -> dict:
         return self.catalogue.models[model].model_dump(mode="json", include=_RUNTIME)
+
+    def _data_seed(self, wildcards) -> int | None:
+        seed = self._seed(wildcards, "data")
+        return None if seed is None else seed // self.study.seed_varies.trainings_per_data
 
     def _seed(self, wildcards, facet: str) -> int | None:
         return int(wildcards.seed) if getattr(self.study.seed_varies, facet) == "varied" else None

@@ -132,7 +132,7 @@ def _references(node: dict) -> list[str]:
     """Names of the definitions that a node refers to."""
     if "$ref" in node:
         return [node["$ref"].rpartition("/")[2]]
-    inner = [*node.get("oneOf", ()), *node.get("patternProperties", {}).values()]
+    inner = [*node.get("oneOf", ()), *node.get("anyOf", ()), *node.get("patternProperties", {}).values()]
     return [name for child in inner for name in _references(child)]
 
 

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.tiny import TinySpec
 from dwatlas.registry import kinds, plugin
+from dwatlas.statistics.names import EffectKind, EstimandName, PrimaryContrast
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
@@ -163,6 +164,42 @@ class SeedVaries(Section):
     data: Literal["varied", "fixed"] = Field("varied", description="Questions, personas and sampled answers.")
     initialisation: Literal["varied", "fixed"] = Field("varied", description="Start of the adapter's weights.")
     order: Literal["varied", "fixed"] = Field("varied", description="Order of the data and the held-out questions.")
+    trainings_per_data: int = Field(
+        1,
+        ge=1,
+        description="How many seeds in a row share one draw of the data: with 2, seeds 0 and 1 are two trainings on "
+        "the same data, which tells the noise of training from that of data. Intervals are over draws of the data.",
+    )
+
+    @model_validator(mode="after")
+    def _distinct(self) -> SeedVaries:
+        if self.trainings_per_data > 1:
+            if self.data == "fixed":
+                raise ValueError("trainings_per_data needs data: varied; with fixed data leave it out")
+            if "varied" not in (self.initialisation, self.order):
+                raise ValueError("trainings_per_data needs initialisation or order varied; its trainings would be one")
+        return self
+
+
+class Primary(Section):
+    """What a study is to be judged by, stated before its ablations run; all else that it shows is exploratory."""
+
+    eval: Name = Field(description="One of the study's yes-or-no evals.")
+    effect: EffectKind = Field("antisymmetric", description="Which kind of effect.")
+    estimand: EstimandName = Field("fixed_rows", description="Over new seeds on these rows, or new items, too.")
+    contrast: PrimaryContrast = Field(
+        description="What is tested of each component: that it contributes when kept alone or dropped (`keep`, "
+        "`drop`), or a contrast of the table `contrasts`; of the full dW, its `effect`."
+    )
+    family: Name = Field(description="The lens whose components are tested together; `anchors` for the full dW.")
+
+    @model_validator(mode="after")
+    def _fit(self) -> Primary:
+        if (self.contrast == "effect") != (self.family == "anchors"):
+            raise ValueError("contrast effect goes with family anchors, and no other does")
+        if self.contrast == "share" and (self.effect, self.estimand) != ("antisymmetric", "fixed_rows"):
+            raise ValueError("shares are of the antisymmetric effect on fixed_rows; leave effect and estimand out")
+        return self
 
 
 class Study(Section):
@@ -181,6 +218,16 @@ class Study(Section):
     seed_varies: SeedVaries = SeedVaries()
     control_draws: int = Field(
         4, ge=1, description="Draws of each control per seed; over all seeds together there must be at least 20."
+    )
+    primary: Primary | None = Field(
+        None, description="What the study is to be judged by; its statement is hashed into the results."
+    )
+    margin: float = Field(
+        0.1,
+        gt=0,
+        lt=1,
+        description="Δ: without a redundant part at most this share of the effect is lost; a part that retains nothing "
+        "has less than this share.",
     )
     match_parameters: float | None = Field(
         None,

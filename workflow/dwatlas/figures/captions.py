@@ -77,4 +77,29 @@ CAPTIONS = {
         "within adapters, always between different seeds: 1 where adapters differ by seed noise alone. p is "
         "PERMANOVA's, labels of adapters permuted within seeds. A dot marks q < 0.05; hatched cells are not identified."
     ),
+    "performance": (
+        "How much of the lens is needed, and how much suffices: the share of its parts whose R lies below τ. Left, a "
+        "line that rises early says that many parts cannot be spared (R_drop near 0); right, one that rises early "
+        "says that few parts do much alone (R_keep near 0). Thin lines are seeds, each with its R linearised about "
+        "the ratio of means; bands are pointwise 95 % percentile intervals of a bootstrap of whole seeds, too short "
+        "at few seeds. The dashed line is the mean over all cells of the study, where there are three or more. "
+        "Adapters whose full effect is not identified have no line. Parts of a lens may overlap, as layers and bands "
+        "of layers do."
+    ),
+    "pareto": (
+        "What the full dW gives and what it costs at every α: the effect on the headline eval, in the direction that "
+        "α asks for, against the divergence from the base model and the accuracy lost. Small marks are seeds, large "
+        "ones their means, joined by lines in the order of α (no interval); the darker, the larger |α|. The upper "
+        "left corner is good: a strong effect at little harm. Of two adapters the better lies above and to the left "
+        "at all α."
+    ),
+    "across": (
+        "What is left of the full effect without each part (R_drop) and with it alone (R_keep), over all trained "
+        "cells (model, behaviour, adapter) of the study. Dots are the seeds of all cells, R linearised about each "
+        "cell's ratio of means; the tick is their interquartile mean, the bar its 95 % percentile interval when "
+        "whole seeds are resampled, the same for all adapters of a (model, behaviour). Such intervals are for new "
+        "seeds of these cells and too short at few seeds. P(beats stand-in): in how many pairs of seeds the part "
+        "does more than its lens's null, averaged over cells. Hatched rows have fewer than three identified cells; "
+        "cells left out are named."
+    ),
 }

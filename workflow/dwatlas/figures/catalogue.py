@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from dwatlas.figures import (
+    across,
     adapters,
     agreement,
     curves,
@@ -15,6 +16,8 @@ from dwatlas.figures import (
     geometry,
     map,
     overlap,
+    pareto,
+    performance,
     profiles,
     ranking,
     shares,
@@ -35,6 +38,9 @@ FIGURES = {
     "adapters": adapters,
     "ranking": ranking,
     "profiles": profiles,
+    "performance": performance,
+    "pareto": pareto,
+    "across": across,
 }
 
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 
 PER_LENS = ("forest", "excess", "map", "curves")
-HEADLINE_PER_LENS = ("shares", "agreement")
+HEADLINE_PER_LENS = ("shares", "agreement", "performance")
 COMPARED = ("adapters", "ranking")
-KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", "geometry", *COMPARED, "profiles")
+FEWEST_CELLS = 3
+KINDS = (*PER_LENS, *HEADLINE_PER_LENS, "dose", "overlap", "geometry", "pareto", *COMPARED, "profiles", "across")
 TITLES = {
     "forest": "Retained effect",
     "excess": "Excess over the null",
@@ -23,17 +24,20 @@ TITLES = {
     "adapters": "Adapters compared",
     "ranking": "Which adapter is stronger",
     "profiles": "Profiles of the adapters",
+    "performance": "Performance profile",
+    "pareto": "Effect against degradation",
+    "across": "Across trained cells",
 }
 FORMATS = ("png", "svg", "pdf", "csv")
 
 
 @dataclass(frozen=True)
 class FigureKey:
-    """What one figure shows; ``eval`` and ``lens`` are empty for figures that show all of them."""
+    """What one figure shows; what is empty is shown for all of them."""
 
     kind: str
-    model: str
-    behaviour: str
+    model: str = ""
+    behaviour: str = ""
     eval: str = ""
     lens: str = ""
 
@@ -55,18 +59,22 @@ class FigureKey:
         return {name: getattr(self, name) for name in names if getattr(self, name)}
 
 
-def figure_keys(cells: Iterable[tuple[str, str, Sequence[str], Sequence[str], int]]) -> list[FigureKey]:
+def figure_keys(cells: Sequence[tuple[str, str, Sequence[str], Sequence[str], int]]) -> list[FigureKey]:
     """All figures of a study whose cells are (model, behaviour, effect evals, lenses, number of adapters).
 
-    One adapter has nothing to be compared with. Additive shares, agreement and profiles are those of the headline eval,
-    the first.
+    One adapter has nothing to be compared with. Additive shares, agreement, profiles and what holds across cells are
+    those of the headline eval, the first; fewer than ``FEWEST_CELLS`` (model, behaviour, adapter) have nothing across.
     """
     keys = []
     for model, behaviour, evals, lenses, adapters in cells:
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys += [FigureKey(kind, model, behaviour, evals[0], lens) for kind, lens in product(HEADLINE_PER_LENS, lenses)]
+        keys.append(FigureKey("pareto", model, behaviour, evals[0]))
         keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap", "geometry")]
         if adapters > 1:
             keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]
             keys += [FigureKey("profiles", model, behaviour, evals[0], lens) for lens in lenses]
+    if sum(adapters for *_, adapters in cells) >= FEWEST_CELLS:
+        there = dict.fromkeys((evals[0], lens) for _, _, evals, lenses, _ in cells for lens in lenses)
+        keys += [FigureKey("across", eval=name, lens=lens) for name, lens in there]
     return keys

@@ -42,7 +42,9 @@ def _facts(spec: dict, provenance: dict) -> dict:
         "description": "Parts of a fine-tuned weight difference dW, kept alone and dropped, over many seeds.",
         "matrix": {axis.capitalize(): [str(value) for value in study[axis]] for axis in AXES},
         "settings": settings,
-        "seed_varies": {facet.capitalize(): value for facet, value in study["seed_varies"].items()},
+        "seed_varies": {
+            facet.replace("_", " ").capitalize(): str(value) for facet, value in study["seed_varies"].items()
+        },
         "versions": {**provenance["versions"], **{k: ", ".join(v) for k, v in provenance["made_with"].items()}},
         "reproduce": [
             "# in a clone of the workflow; study.yaml is the configuration below",

@@ -26,6 +26,8 @@ TABLE_TITLES = {
     "ranking": "Pairs of adapters: which is stronger",
     "noise": "Adapters against seed noise",
     "geometry": "Likeness of dW between runs",
+    "across": "Parts across trained cells",
+    "improvement": "Pairs of adapters across models and behaviours",
     "missing": "Missing: asked for, and not there",
 }
 

@@ -23,7 +23,11 @@ SIZES = ["energy_frac", "rank", "rank_frac", "nuclear_frac", "params_frac"]
 _CELL = [*LINE, "seed", "alpha"]
 _ROW = ["item", "row"]
 _VALUES = ["label", "lr", "pmass", "kl_base", "nll", "correct"]
+COLUMNS = [*GROUP, *_CELL, *_ROW, *_VALUES, *SIZES]
+"""The columns of score rows that statistics need; texts may be categoricals."""
 
+
+_TEXTS = {name: str for name in LINE if name != "draw"}
 
 Absent = tuple[str, str, str, int, str]
 """(model, behaviour, adapter, seed, lens): what is known to be missing."""
@@ -80,9 +84,13 @@ def score_arrays(scores: pd.DataFrame, absent: Collection[Absent] = ()) -> Itera
     Raises ``UserError`` where a cell lacks a row that other cells have or has one twice, where a part lacks a seed
     that other cells have, and where an anchor is missing.
     """
-    seeds = scores.groupby(GROUP[:-1])["seed"].agg(set)
-    for group, places in sorted(scores.groupby(GROUP).indices.items()):
-        array = _score_array(group, scores.iloc[places])
+    groups, first = _axis(scores, GROUP)
+    seeds: dict[tuple, set[int]] = {}
+    runs = [*GROUP[:-1], "seed"]
+    for *run, seed in scores[runs].iloc[_axis(scores, runs)[1]].itertuples(index=False):
+        seeds.setdefault(tuple(run), set()).add(seed)
+    for place, group in enumerate(scores[GROUP].iloc[first].itertuples(index=False, name=None)):
+        array = _score_array(group, scores if len(first) == 1 else scores[groups == place])
         _check_seeds(array, seeds[group[:-1]], absent)
         yield array
 
@@ -91,7 +99,7 @@ def _score_array(group: tuple[str, str, str, str], scores: pd.DataFrame) -> Scor
     cell, first_of_cell = _axis(scores, _CELL)
     row, first_of_row = _axis(scores, _ROW)
     shape = len(first_of_cell), len(first_of_row)
-    rows = scores[_ROW].iloc[first_of_row]
+    rows = scores[_ROW].iloc[first_of_row].astype(str)
 
     def spread(column: str) -> Float[np.ndarray, "cells rows"]:
         values = np.full(shape, np.nan)
@@ -100,7 +108,7 @@ def _score_array(group: tuple[str, str, str, str], scores: pd.DataFrame) -> Scor
 
     array = ScoreArray(
         group=group,
-        cells=scores[[*_CELL, *SIZES]].iloc[first_of_cell].reset_index(drop=True),
+        cells=scores[[*_CELL, *SIZES]].iloc[first_of_cell].astype(_TEXTS).reset_index(drop=True),
         items=rows["item"].to_numpy(),
         values={column: spread(column) for column in _VALUES},
     )
@@ -126,6 +134,19 @@ def _check_seeds(array: ScoreArray, seeds: set[int], absent: Collection[Absent])
 
 def _axis(scores: pd.DataFrame, columns: list[str]) -> tuple[Int[np.ndarray, " n"], Int[np.ndarray, " k"]]:
     """Place of each score on the sorted axis of distinct ``columns``, and the first score at each place."""
-    places = scores.groupby(columns, sort=True, dropna=False).ngroup().to_numpy()
-    _, first = np.unique(places, return_index=True)
+    key = np.zeros(len(scores), dtype=np.int64)
+    for name in columns:
+        codes, distinct = _codes(scores[name])
+        key = key * distinct + codes
+    places, distinct = pd.factorize(key, sort=True)
+    first = np.full(len(distinct), len(scores))
+    np.minimum.at(first, places, np.arange(len(scores)))
     return places, first
+
+
+def _codes(values: pd.Series) -> tuple[Int[np.ndarray, " n"], int]:
+    """The rank of each value among the distinct ones, and how many ranks there are."""
+    if isinstance(values.dtype, pd.CategoricalDtype):
+        return values.cat.codes.to_numpy(), len(values.cat.categories)
+    codes, distinct = pd.factorize(values, sort=True)
+    return codes, len(distinct)

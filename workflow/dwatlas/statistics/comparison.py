@@ -1,7 +1,8 @@
 """Adapters compared within each (model, behaviour): what each does, which is better, and is it more than seed noise?
 
 All adapters of a seed share its training data, so comparisons are paired by seed and use the seeds that all compared
-adapters have. Effects are antisymmetric, in nats. A (model, behaviour) with one adapter has no lines.
+adapters have. Effects are antisymmetric, in nats. A (model, behaviour) with one adapter is measured, and compared with
+nothing.
 """
 
 from __future__ import annotations
@@ -66,11 +67,11 @@ def compare(
     seeds = seeds[seeds["effect"] == PRIMARY_EFFECT]
     measures, ranking, noise = [], [], []
     for key, lines in seeds.groupby(CELL):
-        if lines["adapter"].nunique() < 2:
-            continue
         cell = dict(zip(CELL, key, strict=True))
         own = seed_measures(lines, doses[(doses[CELL] == pd.Series(cell)).all(axis=1)])
         measures += measure_records(own, headline)
+        if lines["adapter"].nunique() < 2:
+            continue
         for name, evaluated in lines.groupby("eval"):
             effects = _full_effects(evaluated)
             measures += [cell | record for record in _rank_records(effects, name, (*key, name))]

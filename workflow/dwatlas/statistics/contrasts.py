@@ -1,27 +1,33 @@
-r"""What parts do beyond their nulls: linear contrasts of effects, in nats and over the full effect.
+r"""What parts do beyond their nulls, and hypotheses about them: linear contrasts of effects, in nats and over the full
+effect.
 
 Per seed s and item i, with N the effect of what is left of dW, N° that of a stand-in (the mean over the seed's draws)
 and D that of the full dW, every contrast is a number L_si that does not divide:
 
-    keep_excess    L = N_keep − N°_keep          what a part carries alone beyond what its stand-in carries
-    drop_excess    L = N°_drop − N_drop          what is lost without it beyond what is lost without its stand-in
-    interaction    L = N_keep + N_drop − D       0 where parts add up; above 0 redundancy, below 0 synergy
-    share          L = additive share of the part (``scoring.attribution``), known per seed only
-    auc_keep       A = ∫₀¹ (N_keep(e) − N°_keep(e)) de     over a nested family, such as top-1, top-2, …
-    auc_drop       A = ∫₀¹ (N°_drop(e) − N_drop(e)) de
+    keep_excess       L = N_keep − N°_keep          what a part carries alone beyond what its stand-in carries
+    drop_excess       L = N°_drop − N_drop          what is lost without it beyond what is lost without its stand-in
+    interaction       L = N_keep + N_drop − D       0 where parts add up; above 0 redundancy, below 0 synergy
+    redundant         L = N_drop − (1 − Δ)·D        above 0: without it no more than the margin Δ of the effect is lost
+    nothing           L = N_keep                    within ±Δ·D: alone it retains nothing
+    difference_keep   L = N_keep − N'_keep          one part against another, alone
+    difference_drop   L = N'_drop − N_drop          one part against another, by what is lost without it
+    share             L = additive share of the part (``scoring.attribution``), known per seed only
+    auc_keep          A = ∫₀¹ (N_keep(e) − N°_keep(e)) de     over a nested family, such as top-1, top-2, …
+    auc_drop          A = ∫₀¹ (N°_drop(e) − N_drop(e)) de
 
 The areas are trapezoids over the family's own energies e of that seed and the ends e = 0 and e = 1, where nothing and
 all of dW are kept and both curves agree; the null's nats stand at its component's energy. Their ratio is the AUC excess
-∫(R_keep − R_rand) de. ``ratio`` is L̄/D̄ with Fieller's interval, null where D̄ is not identified; p tests L̄ = 0, for
-excesses and areas against L̄ > 0 in the direction of D̄. The Monte-Carlo error of a mean over few draws is part of the
-spread over seeds (``Effects.over_draws``).
+∫(R_keep − R_rand) de. ``ratio`` is L̄/D̄ with Fieller's interval, null where D̄ is not identified. p tests L̄ = 0; for
+excesses, areas and ``redundant`` (non-inferiority) it tests L̄ ≤ 0 in the direction of D̄, for ``nothing`` that L̄ is not
+within ±Δ·D̄ (two one-sided tests, Schuirmann 1987). These are null where D̄, and so its direction, is not identified.
+The Monte-Carlo error of a mean over few draws is part of the spread over seeds (``Effects.over_draws``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from itertools import product
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -29,74 +35,101 @@ from jaxtyping import Float, Int
 
 from dwatlas.delta.table import WHOLE
 from dwatlas.statistics.arrays import FULL, Part
-from dwatlas.statistics.effects import PRIMARY_EFFECT, Effects
+from dwatlas.statistics.effects import PRIMARY_EFFECT, Effects, Family
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.intervals import ESTIMANDS, Array, fieller
-from dwatlas.statistics.testing import one_sided_p, p_value
+from dwatlas.statistics.testing import Tested, above_zero, two_sided, within
 
-ONE_SIDED = ("keep_excess", "drop_excess", "auc_keep", "auc_drop")
-CONTRASTS = (*ONE_SIDED, "interaction", "share")
+EXCESSES = ("keep_excess", "drop_excess")
+AREAS = ("auc_keep", "auc_drop")
+DIFFERENCES = ("difference_keep", "difference_drop")
+ABOVE = (*EXCESSES, *AREAS, "redundant")
+CONTRASTS = (*ABOVE, "nothing", "interaction", *DIFFERENCES, "share")
+
+MARGIN = 0.1
+PAIRED_UP_TO = 24
+"""Parts of a larger lens are not compared in pairs: 24 parts have 276 pairs, 300 have 44,850."""
 
 
-class Contrast(NamedTuple):
-    """A contrast ``L`` (seeds × items, or seeds × 1) of one component; ``lines`` are lines of the same seeds."""
+@dataclass(frozen=True)
+class Contrast:
+    """A contrast ``L`` [parts, units, items or 1] of the components of one lens.
+
+    ``lines`` are lines of the seeds that it is known for; ``rivals`` are what components are compared with.
+    """
 
     lens: str
-    component: str
-    contrast: str
+    name: str
+    components: list[str]
     lines: Int[np.ndarray, " seeds"]
     L: Array
     control: str = ""
     structural: bool = False
+    rivals: list[str] = field(default_factory=list)
 
 
 def contrast_records(
-    effects: Effects, kind: str, nulls: Mapping[str, str], shares: pd.DataFrame | None = None
+    effects: Effects,
+    kind: str,
+    nulls: Mapping[str, str],
+    shares: pd.DataFrame | None = None,
+    margin: float = MARGIN,
 ) -> Iterator[dict]:
-    """One record per contrast and estimand; columns of ``CONTRASTS_SCHEMA``.
+    """One record per component, contrast and estimand; columns of ``CONTRASTS_SCHEMA`` but ``q``.
 
     ``nulls`` is lens → kind of its structural control; ``shares`` are additive shares (``SHARES_SCHEMA``) of the same
-    model, behaviour, adapter and eval.
+    model, behaviour, adapter and eval; ``margin`` is Δ.
     """
     excesses = list(_excesses(effects, kind, nulls))
-    yield from (_record(effects, kind, one, estimand) for one in excesses for estimand in ESTIMANDS)
-    for found in (_areas(effects, excesses), _interactions(effects, kind)):
-        yield from (_record(effects, kind, one, estimand) for one in found for estimand in ESTIMANDS)
+    found = [*excesses, *_areas(effects, excesses), *_hypotheses(effects, kind, margin)]
+    for contrast in found:
+        for estimand in ESTIMANDS:
+            yield from _records(effects, kind, contrast, estimand, margin)
     if kind == PRIMARY_EFFECT and shares is not None:
-        yield from (_record(effects, kind, one, "fixed_rows") for one in _shares(effects, shares))
+        for contrast in _shares(effects, shares):
+            yield from _records(effects, kind, contrast, "fixed_rows", margin)
 
 
 def _excesses(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iterator[Contrast]:
+    """One contrast per lens, side and control, of all components whose stand-ins have the same seeds."""
+    found: dict[tuple, list[tuple[str, np.ndarray, Array]]] = {}
     for (part, control), draws in effects.stand_ins.items():
         if part == FULL:
             continue
         lines, null = effects.over_draws(kind, draws)
         N = effects.values[kind][effects.same_seeds(part, lines)]
-        L = null - N if part.mode == "drop" else N - null
-        structural = nulls.get(part.lens) == control
-        yield Contrast(part.lens, part.component, f"{part.mode}_excess", lines, L, control, structural)
+        L = effects.in_units(null - N if part.mode == "drop" else N - null, lines)
+        key = part.lens, part.mode, control, tuple(effects.seeds[lines])
+        found.setdefault(key, []).append((part.component, lines, L))
+    for (lens, mode, control, _), members in found.items():
+        names, lines, L = zip(*members, strict=True)
+        structural = nulls.get(lens) == control
+        yield Contrast(lens, f"{mode}_excess", list(names), lines[0], np.stack(L), control, structural)
 
 
 def _areas(effects: Effects, excesses: list[Contrast]) -> Iterator[Contrast]:
     """Areas of the families whose members all have their structural null, in the same seeds."""
-    found = {(one.lens, one.component, one.contrast): one for one in excesses if one.structural}
-    for lens in dict.fromkeys(one.lens for one in found.values()):
-        for (family, names), side in product(nested_families(_energies(effects, lens)).items(), ("keep", "drop")):
-            members = [found.get((lens, name, f"{side}_excess")) for name in names]
-            if None not in members and len({tuple(effects.seeds[one.lines]) for one in members}) == 1:
-                yield _area(effects, family, f"auc_{side}", members)
+    for one in excesses:
+        if not one.structural:
+            continue
+        families = nested_families(component_energies(effects, one.lens))
+        members = {family: names for family, names in families.items() if set(names) <= set(one.components)}
+        if members:
+            areas = np.stack([_area(effects, one, names) for names in members.values()])
+            side = one.name.removesuffix("_excess")
+            yield Contrast(one.lens, f"auc_{side}", list(members), one.lines, areas, one.control, True)
 
 
-def _area(effects: Effects, family: str, contrast: str, members: list[Contrast]) -> Contrast:
-    lens, _, _, lines, _, control, _ = members[0]
-    kept = [Part(lens, one.component, "keep") for one in members]
+def _area(effects: Effects, excess: Contrast, names: list[str]) -> Array:
     energy = effects.lines["energy_frac"].to_numpy()
-    e = np.stack([energy[effects.same_seeds(part, lines)] for part in kept])
-    area = np.einsum("ks,ksi->si", widths(e), np.stack([one.L for one in members]))
-    return Contrast(lens, family, contrast, lines, area, control, True)
+    kept = [effects.same_seeds(Part(excess.lens, name, "keep"), excess.lines) for name in names]
+    e = effects.in_units(energy[np.stack(kept)][..., None], excess.lines)[..., 0]
+    own = [excess.components.index(name) for name in names]
+    return np.einsum("ks,ksi->si", widths(e), excess.L[own])
 
 
-def _energies(effects: Effects, lens: str) -> dict[str, float]:
+def component_energies(effects: Effects, lens: str) -> dict[str, float]:
+    """Mean share of ‖dW‖² of each component of a lens that was kept alone."""
     energy = effects.lines["energy_frac"].to_numpy()
     kept = {part: lines for part, lines in effects.parts.items() if (part.lens, part.mode) == (lens, "keep")}
     return {part.component: float(energy[lines].mean()) for part, lines in kept.items()}
@@ -112,47 +145,88 @@ def widths(e: Float[np.ndarray, "parts seeds"]) -> Float[np.ndarray, "parts seed
     return found
 
 
-def _interactions(effects: Effects, kind: str) -> Iterator[Contrast]:
-    values = effects.values[kind]
-    for part, lines in effects.parts.items():
-        rest = part._replace(mode="drop")
-        if part.mode == "keep" and rest in effects.parts:
-            full, drop = (effects.same_seeds(other, lines) for other in (FULL, rest))
-            L = values[lines] + values[drop] - values[full]
-            yield Contrast(part.lens, part.component, "interaction", lines, L)
+def _hypotheses(effects: Effects, kind: str, margin: float) -> Iterator[Contrast]:
+    """Contrasts that need no stand-in."""
+    families = {(family.lens, family.mode): family for family in effects.families if family.mode in ("keep", "drop")}
+    for (lens, mode), family in families.items():
+        N, D = family_effects(effects, kind, family)
+        lines = family.lines[0]
+        if mode == "keep":
+            yield Contrast(lens, "nothing", family.components, lines, N)
+        else:
+            yield Contrast(lens, "redundant", family.components, lines, N - (1 - margin) * D)
+        yield from _differences(family, N)
+        dropped = families.get((lens, "drop"))
+        if mode == "keep" and dropped and np.array_equal(effects.seeds[lines], effects.seeds[dropped.lines[0]]):
+            rest, _ = family_effects(effects, kind, dropped)
+            both = [name for name in family.components if name in dropped.components]
+            kept, left = (values[[one.components.index(name) for name in both]]
+                          for one, values in ((family, N), (dropped, rest)))  # fmt: skip
+            yield Contrast(lens, "interaction", both, lines, kept + left - D)
+
+
+def _differences(family: Family, N: Array) -> Iterator[Contrast]:
+    """Every part against every other, the first-named of a pair less the second."""
+    if not 2 <= len(family.components) <= PAIRED_UP_TO:
+        return
+    pairs = np.array(list(combinations(range(len(family.components)), 2)))
+    one, other = (N[pairs[:, side]] for side in (0, 1))
+    names, rivals = ([family.components[place] for place in pairs[:, side]] for side in (0, 1))
+    L = other - one if family.mode == "drop" else one - other
+    yield Contrast(family.lens, f"difference_{family.mode}", names, family.lines[0], L, rivals=rivals)
 
 
 def _shares(effects: Effects, shares: pd.DataFrame) -> Iterator[Contrast]:
     full = effects.parts[FULL]
     line_of = dict(zip(effects.seeds[full], full, strict=True))
     parts = shares[(shares["component"] != WHOLE) & shares["seed"].isin(line_of)]
-    for (lens, component), own in parts.sort_values("seed").groupby(["lens", "component"]):
-        lines = np.array([line_of[seed] for seed in own["seed"]])
-        yield Contrast(lens, component, "share", lines, own["share_nats"].to_numpy()[:, None])
+    for lens, own in parts.groupby("lens"):
+        wide = own.pivot(index="component", columns="seed", values="share_nats").sort_index(axis=1)
+        for seeds, some in wide.groupby(wide.notna().apply(tuple, axis=1)):
+            lines = np.array([line_of[seed] for seed in wide.columns[list(seeds)]])
+            L = effects.in_units(some.to_numpy()[:, list(seeds), None], lines)
+            yield Contrast(lens, "share", list(some.index), lines, L)
 
 
-def _record(effects: Effects, kind: str, one: Contrast, estimand: str) -> dict:
-    covariance = ESTIMANDS[estimand]
-    D = effects.values[kind][effects.same_seeds(FULL, one.lines)]
-    ratio, lo, hi, g, verdict = fieller(one.L, D if one.L.shape == D.shape else D.mean(axis=1)[:, None], covariance)
-    sided = one.contrast in ONE_SIDED
-    p = one_sided_p(np.sign(D.mean()) * one.L, covariance) if sided else p_value(one.L, covariance)
-    return {
-        "lens": one.lens,
-        "component": one.component,
-        "contrast": one.contrast,
-        "control": one.control,
-        "structural": one.structural,
+def family_effects(effects: Effects, kind: str, family: Family) -> tuple[Array, Array]:
+    """N [parts, units, items] of a family and D [units, items] of the full dW in the same seeds."""
+    lines = family.lines[0]
+    N, D = effects.values[kind][family.lines], effects.values[kind][effects.same_seeds(FULL, lines)]
+    return effects.in_units(N, lines), effects.in_units(D, lines)
+
+
+def _records(effects: Effects, kind: str, contrast: Contrast, estimand: str, margin: float) -> Iterator[dict]:
+    covariance, L = ESTIMANDS[estimand], contrast.L
+    D = effects.values[kind][effects.same_seeds(FULL, contrast.lines)]
+    about = {
+        "lens": contrast.lens,
+        "contrast": contrast.name,
+        "control": contrast.control,
+        "structural": contrast.structural,
         "effect": kind,
         "estimand": estimand,
         "n_seeds": D.shape[0],
         "n_items": D.shape[1],
-        "nats": one.L.mean(),
-        "ratio": ratio,
-        "lo": lo,
-        "hi": hi,
-        "g": g,
-        "verdict": verdict,
-        "p": p,
-        "q": np.nan,
     }
+    D = effects.in_units(D, contrast.lines)
+    if L.shape[-1] != D.shape[-1]:
+        D = D.mean(axis=-1, keepdims=True)
+    interval, tested = fieller(L, D, covariance), _tested(contrast.name, L, D, estimand, margin)
+    columns = {"nats": L.mean(axis=(-2, -1)), "ratio": interval.estimate, **interval._asdict(), **tested._asdict()}
+    del columns["estimate"]
+    if contrast.name in (*ABOVE, "nothing"):
+        unknown = interval.verdict == "not_identified"
+        columns |= {name: np.where(unknown, np.nan, columns[name]) for name in ("p", "p_moderated", "q")}
+    rivals = contrast.rivals or [""] * len(contrast.components)
+    for place, (component, rival) in enumerate(zip(contrast.components, rivals, strict=True)):
+        yield {**about, "component": component, "rival": rival, **{name: all_[place] for name, all_ in columns.items()}}
+
+
+def _tested(name: str, L: Array, D: Array, estimand: str, margin: float) -> Tested:
+    """The contrast's tests; above and within are in the direction of the full effect."""
+    towards = np.sign(D.mean()) or 1.0
+    if name in ABOVE:
+        return above_zero(towards * L, estimand)
+    if name == "nothing":
+        return within(L, margin * towards * D, estimand)
+    return two_sided(L, estimand)

@@ -1,7 +1,8 @@
 """Item scores and the effects of weight edits on them, in nats.
 
 The score of an item is h = mean over its rows of ℓ·LR (½Σ ℓ·LR for a pair, where a constant Yes-bias cancels).
-The effect of an edit is ``antisymmetric``, E = ½[h(+1) − h(−1)], or ``one_sided``, E = h(+1) − h(0).
+The effect of an edit is ``antisymmetric``, E = ½[h(+1) − h(−1)], or ``one_sided``, E = h(+1) − h(0); ``even``,
+Q = ½[h(+1) + h(−1)] − h(0), is what both signs do alike: drift, saturation, damage. One-sided is their sum.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Float, Int
 
 from dwatlas.statistics.arrays import FULL, LINE, ZERO, Part, ScoreArray
+from dwatlas.statistics.intervals import Array
 
 PRIMARY_EFFECT = "antisymmetric"
 _STAND_IN = ["lens", "component", "stands_for", "control"]
@@ -26,16 +29,31 @@ class Effects:
 
     ``lines`` has one line per edit and seed (LINE, seed and the part's sizes), sorted; each array of ``values`` is
     lines × items, in nats, one for each kind of effect.
+
+    ``trainings`` seeds in a row share one draw of the training data, and are no independent samples of what the study
+    varies: a *unit*, which intervals and tests are made from, is one draw of the data, the mean of its trainings.
     """
 
     lines: pd.DataFrame
     values: dict[str, Float[np.ndarray, "lines items"]]
+    trainings: int = 1
 
     @cached_property
     def parts(self) -> dict[Part, Int[np.ndarray, " seeds"]]:
         """Lines of each part, seeds ascending: all seeds that the part was scored for."""
         trained = self.lines[self.lines["control"] == ""]
         return {Part(*key): lines.to_numpy() for key, lines in trained.groupby([*Part._fields]).groups.items()}
+
+    @cached_property
+    def families(self) -> list[Family]:
+        """Parts of one lens and mode that have the same seeds, each such set once."""
+        found: dict[tuple, dict[Part, np.ndarray]] = {}
+        for part, lines in self.parts.items():
+            found.setdefault((part.lens, part.mode, tuple(self.seeds[lines])), {})[part] = lines
+        return [
+            Family(lens, mode, [part.component for part in members], np.stack(list(members.values())))
+            for (lens, mode, _), members in found.items()
+        ]
 
     @cached_property
     def seeds(self) -> Int[np.ndarray, " lines"]:
@@ -51,6 +69,14 @@ class Effects:
             part = FULL if lens == FULL.lens else Part(lens, component, mode)
             found[part, control] = lines.to_numpy()
         return found
+
+    def in_units(self, values: Array, lines: Int[np.ndarray, " seeds"]) -> Array:
+        """``values`` [*parts, seeds, items] of the seeds of ``lines`` (ascending) as means of units."""
+        if self.trainings == 1:
+            return values
+        units, starts = np.unique(self.seeds[lines] // self.trainings, return_index=True)
+        counts = np.diff([*starts, len(lines)])
+        return np.add.reduceat(values, starts, axis=-2) / counts.reshape(len(units), 1)
 
     def same_seeds(self, part: Part, lines: Int[np.ndarray, " n"]) -> Int[np.ndarray, " n"]:
         """For each of ``lines``, the line of ``part`` that has the same seed."""
@@ -90,6 +116,24 @@ class Effects:
         return draws[starts], np.add.reduceat(self.values[kind][draws], starts, axis=0) / counts[:, None]
 
 
+class Family(NamedTuple):
+    """Components of one lens and mode; ``lines`` [parts × seeds] has the same seeds in every row, ascending."""
+
+    lens: str
+    mode: str
+    components: list[str]
+    lines: Int[np.ndarray, "parts seeds"]
+
+
+def by_unit(frame: pd.DataFrame, values: Collection[str], trainings: int) -> pd.DataFrame:
+    """A frame by seed as one by draws of the data: ``seed`` is the draw, ``values`` are means of its trainings."""
+    if trainings == 1:
+        return frame
+    keys = [name for name in frame if name not in values]
+    units = frame.assign(seed=frame["seed"] // trainings).groupby(keys, as_index=False)
+    return units.mean().astype(frame.dtypes)[list(frame)]
+
+
 def item_scores(array: ScoreArray) -> Float[np.ndarray, "cells items"]:
     """h of every cell and item, in nats. ``UserError`` where one is not finite."""
     _, starts, counts = np.unique(array.items, return_index=True, return_counts=True)
@@ -99,8 +143,8 @@ def item_scores(array: ScoreArray) -> Float[np.ndarray, "cells items"]:
     return h
 
 
-def measure_effects(array: ScoreArray) -> Effects:
-    """Both kinds of effect for every edit, paired by seed and item.
+def measure_effects(array: ScoreArray, trainings: int = 1) -> Effects:
+    """Every kind of effect for every edit, paired by seed and item.
 
     Raises ``UserError`` where an edit was scored at one pole (α = −1 or +1) only.
     """
@@ -114,4 +158,5 @@ def measure_effects(array: ScoreArray) -> Effects:
         lacks = -1.0 if line["poles"] == "left_only" else 1.0
         raise array.fault({**line, "alpha": lacks}, "is missing, though its other pole was scored")
     up, down, base = h[lines["place"]], h[lines["place_minus"]], h[array.base(lines["seed"])]
-    return Effects(lines=lines, values={"antisymmetric": (up - down) / 2, "one_sided": up - base})
+    values = {"antisymmetric": (up - down) / 2, "one_sided": up - base, "even": (up + down) / 2 - base}
+    return Effects(lines, values, trainings)

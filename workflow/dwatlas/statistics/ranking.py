@@ -39,12 +39,27 @@ def resamples(generator: np.random.Generator, seeds: int, number: int = RESAMPLE
     return generator.multinomial(seeds, np.full(seeds, 1 / seeds), size=number)
 
 
+def improvements(
+    a: Float[np.ndarray, " n"],
+    b: Float[np.ndarray, " m"],
+    weights_a: Int[np.ndarray, "resamples n"],
+    weights_b: Int[np.ndarray, "resamples m"],
+) -> Float[np.ndarray, " resamples"]:
+    """``improvement`` in each bootstrap sample; NaN in one that has no seed of ``a`` or none of ``b``."""
+    wins = np.sum((weights_a @ _wins(a, b)) * weights_b, axis=1)
+    pairs = weights_a.sum(axis=1) * weights_b.sum(axis=1)
+    return np.divide(wins, pairs, out=np.full(len(wins), np.nan), where=pairs > 0)
+
+
 def improvement_interval(
     a: Float[np.ndarray, " seeds"], b: Float[np.ndarray, " seeds"], weights: Weights
 ) -> tuple[float, float]:
     """Percentile interval of ``improvement``, the same seeds resampled for both."""
-    seeds = len(a)
-    values = np.einsum("rs,rt,st->r", weights, weights, _wins(a, b)) / seeds**2
+    return percentile_interval(improvements(a, b, weights, weights))
+
+
+def percentile_interval(values: Float[np.ndarray, " resamples"]) -> tuple[float, float]:
+    """The middle 95 % of an estimate's values in bootstrap samples."""
     low, high = np.quantile(values, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
     return float(low), float(high)
 

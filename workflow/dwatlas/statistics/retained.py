@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from dwatlas.seeds import rng
 from dwatlas.statistics import schemas
-from dwatlas.statistics.arrays import FULL, GROUP, SIZES, ZERO, Absent, Part, score_arrays
-from dwatlas.statistics.contrasts import contrast_records
+from dwatlas.statistics.arrays import FULL, GROUP, SIZES, Absent, Part, score_arrays
+from dwatlas.statistics.bands import critical_value
+from dwatlas.statistics.bootstrap import crossed_bootstrap
+from dwatlas.statistics.contrasts import MARGIN, component_energies, contrast_records, family_effects
 from dwatlas.statistics.controls import control_records
 from dwatlas.statistics.doses import dose_records
-from dwatlas.statistics.effects import Effects, measure_effects
+from dwatlas.statistics.effects import Effects, Family, measure_effects
+from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.frames import frame_of
-from dwatlas.statistics.intervals import ESTIMANDS, Array, effect_interval, fieller
-from dwatlas.statistics.testing import benjamini_hochberg, p_value
+from dwatlas.statistics.intervals import ESTIMANDS, Array, effect_interval, fieller, seed_covariance
+from dwatlas.statistics.registration import marked
+from dwatlas.statistics.testing import two_sided
 
-FAMILY = [*GROUP, "lens", "mode", "effect", "estimand"]
-
+_STREAM = "retained"
 _EFFECT = [*GROUP, *Part._fields, "effect"]
-_CONTRAST_FAMILY = [*GROUP, "lens", "contrast", "control", "effect", "estimand"]
-_CONTRAST = [*GROUP, "lens", "component", "contrast", "control", "effect", "estimand"]
+_KEYS = {
+    "retained": [*_EFFECT, "estimand"],
+    "contrasts": [*GROUP, "lens", "component", "rival", "contrast", "control", "effect", "estimand"],
+    "seeds": [*_EFFECT, "seed"],
+    "controls": [*_EFFECT, "control"],
+    "doses": [*GROUP, "control", "draw", "seed", "alpha", "metric"],
+}
 _FRACTIONS = ["energy_frac", "rank_frac", "params_frac"]
 
 
@@ -36,6 +45,12 @@ class Tables:
     controls: pd.DataFrame
     doses: pd.DataFrame
 
+    @classmethod
+    def joined(cls, parts: Sequence[Tables]) -> Tables:
+        """The tables of different (model, behaviour, adapter) as one."""
+        frames = {name: pd.concat([getattr(part, name) for part in parts]) for name in _KEYS}
+        return cls(**{name: frame.sort_values(_KEYS[name], ignore_index=True) for name, frame in frames.items()})
+
 
 def summarise(
     scores: pd.DataFrame,
@@ -43,6 +58,9 @@ def summarise(
     shares: pd.DataFrame | None = None,
     nulls: Mapping[str, str] | None = None,
     matched: Collection[str] = (),
+    margin: float = MARGIN,
+    trainings: int = 1,
+    statement: Mapping | None = None,
 ) -> Tables:
     """The tables of a study from its score rows (``SCORE_SCHEMA``): any models, behaviours and adapters, all seeds.
 
@@ -51,8 +69,10 @@ def summarise(
     structural control, ``matched`` are the kinds whose draws have about the energy of what they stand for.
 
     R = N̄/D̄ is a ratio of means over seeds and items; p asks whether the part contributes (N̄ ≠ 0 where it is kept,
-    N̄ ≠ D̄ where it is dropped), q adjusts it within (model, behaviour, adapter, eval, lens, mode, effect, estimand).
-    The contrasts (``statistics.contrasts``) have families of their own: all components of one contrast and control.
+    N̄ ≠ D̄ where it is dropped), q adjusts it within its family (``statistics.testing``), as the contrasts' are
+    (``statistics.contrasts``; ``margin`` is their Δ). ``trainings`` seeds in a row share one draw of the training data:
+    intervals and tests are then over draws of the data (``Effects``). ``statement`` says which lines are primary
+    (``statistics.registration``).
 
     Raises ``UserError`` naming the cell where scores are missing, doubled or not finite.
     """
@@ -64,25 +84,22 @@ def summarise(
         doses += [group | record for record in dose_records(array)]
         if array.is_capability:
             continue
-        effects = measure_effects(array).at_energies_of_parts(matched)
+        effects = measure_effects(array, trainings).at_energies_of_parts(matched)
         for kind in effects.values:
             stand_ins = list(control_records(effects, kind))
             controls += [group | record for record in stand_ins]
             seeds += [group | record for record in _seed_records(effects, kind, nulls)]
-            retained += [group | record for record in _retained_records(effects, kind, stand_ins, nulls)]
-            found = contrast_records(effects, kind, nulls, additive.get(array.group))
+            kept = _retained_records(effects, kind, stand_ins, nulls, (*array.group, kind))
+            retained += [group | record for record in kept]
+            found = contrast_records(effects, kind, nulls, additive.get(array.group), margin)
             contrasts += [group | record for record in found]
     return Tables(
-        retained=_adjusted(frame_of(retained, schemas.RETAINED_SCHEMA, [*_EFFECT, "estimand"]), FAMILY),
-        contrasts=_adjusted(frame_of(contrasts, schemas.CONTRASTS_SCHEMA, _CONTRAST), _CONTRAST_FAMILY),
-        seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, [*_EFFECT, "seed"]),
-        controls=frame_of(controls, schemas.CONTROLS_SCHEMA, [*_EFFECT, "control"]),
-        doses=frame_of(doses, schemas.DOSES_SCHEMA, [*GROUP, "control", "draw", "seed", "alpha", "metric"]),
+        retained=marked(frame_of(retained, schemas.RETAINED_SCHEMA, _KEYS["retained"]), statement),
+        contrasts=marked(frame_of(contrasts, schemas.CONTRASTS_SCHEMA, _KEYS["contrasts"]), statement),
+        seeds=frame_of(seeds, schemas.SEEDS_SCHEMA, _KEYS["seeds"]),
+        controls=frame_of(controls, schemas.CONTROLS_SCHEMA, _KEYS["controls"]),
+        doses=frame_of(doses, schemas.DOSES_SCHEMA, _KEYS["doses"]),
     )
-
-
-def _adjusted(table: pd.DataFrame, family: list[str]) -> pd.DataFrame:
-    return table.assign(q=table.groupby(family)["p"].transform(benjamini_hochberg).astype(float))
 
 
 def _seed_records(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iterator[dict]:
@@ -99,39 +116,68 @@ def _seed_records(effects: Effects, kind: str, nulls: Mapping[str, str]) -> Iter
             yield {**part._asdict(), "effect": kind, "seed": seed, **numbers, **fractions}
 
 
-def _retained_records(effects: Effects, kind: str, stand_ins: list[dict], nulls: Mapping[str, str]) -> Iterator[dict]:
-    sizes = effects.lines[SIZES].to_numpy()
+def _retained_records(
+    effects: Effects, kind: str, stand_ins: list[dict], nulls: Mapping[str, str], stream: tuple[str, ...]
+) -> Iterator[dict]:
     structural = {
         Part(record["lens"], record["component"], record["mode"]): record
         for record in stand_ins
         if nulls.get(record["lens"]) == record["control"]
     }
-    for part, places in effects.parts.items():
-        N, D = effects.values[kind][places], effects.values[kind][effects.same_seeds(FULL, places)]
-        shape = {"n_seeds": N.shape[0], "n_items": N.shape[1], "full_effect_nats": D.mean()}
-        means = dict(zip(SIZES, sizes[places].mean(axis=0), strict=True))
+    for family in effects.families:
         for estimand in ESTIMANDS:
-            estimates = _estimates(part, N, D, estimand)
-            control = _control_columns(structural.get(part), estimates["verdict"])
-            yield {**part._asdict(), "effect": kind, "estimand": estimand, **shape, **estimates, **control, **means}
+            columns = _family_columns(effects, kind, family, estimand, stream)
+            for place, component in enumerate(family.components):
+                part = Part(family.lens, component, family.mode)
+                own = {name: values[place] for name, values in columns.items()}
+                control = _control_columns(structural.get(part), own["verdict"])
+                yield {**part._asdict(), "effect": kind, "estimand": estimand, **own, **control}
 
 
-def _estimates(part: Part, N: Array, D: Array, estimand: str) -> dict:
-    covariance = ESTIMANDS[estimand]
+def _family_columns(
+    effects: Effects, kind: str, family: Family, estimand: str, stream: tuple[str, ...]
+) -> dict[str, np.ndarray]:
+    """The columns of ``RETAINED_SCHEMA`` for all components of a family."""
+    N, D = family_effects(effects, kind, family)
+    covariance, items = ESTIMANDS[estimand], N.mean(axis=-2)
     effect, effect_lo, effect_hi = effect_interval(N, covariance)
-    retained, lo, hi, g, verdict = fieller(N, D, covariance)
-    return {
+    interval = fieller(N, D, covariance)
+    columns = {
+        "n_seeds": family.lines.shape[1],
+        "n_units": N.shape[-2],
+        "n_items": N.shape[-1],
         "effect_nats": effect,
         "effect_lo": effect_lo,
         "effect_hi": effect_hi,
-        "retained": retained,
-        "lo": lo,
-        "hi": hi,
-        "g": g,
-        "verdict": verdict,
-        "p": np.nan if part == ZERO else p_value(D - N if part.mode == "drop" else N, covariance),
-        "q": np.nan,
+        "opposite_items": np.mean(items * np.sign(effect)[:, None] < 0, axis=-1),
+        "full_effect_nats": D.mean(),
+        "retained": interval.estimate,
+        **{name: getattr(interval, name) for name in ("lo", "hi", "g", "verdict")},
+        **two_sided(D - N if family.mode == "drop" else N, estimand)._asdict(),
     }
+    generator = rng(_STREAM, *stream, family.lens, family.mode)
+    if estimand == "fixed_rows":
+        columns |= _bands(N, D, nested_families(component_energies(effects, family.lens)), family, generator)
+    elif (interval.verdict != "not_identified").any():
+        columns |= dict(zip(("bootstrap_lo", "bootstrap_hi"), crossed_bootstrap(N, D, generator), strict=True))
+    sizes = effects.lines[SIZES].to_numpy()[family.lines].mean(axis=1)
+    columns |= dict(zip(SIZES, sizes.T, strict=True))
+    return {name: np.broadcast_to(values, len(N)) for name, values in columns.items()}
+
+
+def _bands(
+    N: Array, D: Array, nested: Mapping[str, list[str]], family: Family, generator: np.random.Generator
+) -> dict[str, np.ndarray]:
+    """``band_lo`` and ``band_hi`` of the components that are members of a nested family; NaN for the others."""
+    bands = np.full((2, len(N)), np.nan)
+    for names in nested.values():
+        if set(names) <= set(family.components):
+            members = [family.components.index(name) for name in names]
+            ratio = N[members].mean(axis=(-2, -1), keepdims=True) / D.mean()
+            critical = critical_value((N[members] - ratio * D).mean(axis=-1), generator)
+            interval = fieller(N[members], D, seed_covariance, critical)
+            bands[:, members] = interval.lo, interval.hi
+    return {"band_lo": bands[0], "band_hi": bands[1]}
 
 
 def _control_columns(record: dict | None, verdict: str) -> dict:

@@ -1,6 +1,7 @@
 """Columns of the study's result tables.
 
-``effect`` is ``antisymmetric`` (½[h(+1) − h(−1)]) or ``one_sided`` (h(+1) − h(0)); ``estimand`` is ``fixed_rows``
+``effect`` is ``antisymmetric`` (½[h(+1) − h(−1)]), ``one_sided`` (h(+1) − h(0)) or ``even`` (the mean of h(±1), less
+h(0)); ``estimand`` is ``fixed_rows``
 (these rows, new seeds) or ``new_items`` (new seeds and new items). Effects are in nats; ``retained`` is a ratio of
 means over seeds and null where the full effect is not identified.
 """
@@ -12,24 +13,31 @@ from dwatlas.delta.table import OVERLAP_SCHEMA
 _GROUP = [(name, pa.string()) for name in ("model", "behaviour", "adapter", "eval")]
 _KEY = [*_GROUP, *((name, pa.string()) for name in ("lens", "component", "mode", "effect"))]
 _FRACTIONS = [(name, pa.float64()) for name in ("energy_frac", "rank_frac", "params_frac")]
+_TESTED = [("p", pa.float64()), ("p_moderated", pa.float64()), ("q", pa.float64()), ("adjusted", pa.string())]
 
 RETAINED_SCHEMA = pa.schema(
     [
         *_KEY,
         ("estimand", pa.string()),
         ("n_seeds", pa.int32()),
+        ("n_units", pa.int32()),
         ("n_items", pa.int32()),
         ("effect_nats", pa.float64()),
         ("effect_lo", pa.float64()),
         ("effect_hi", pa.float64()),
+        ("opposite_items", pa.float64()),
         ("full_effect_nats", pa.float64()),
         ("retained", pa.float64()),
         ("lo", pa.float64()),
         ("hi", pa.float64()),
         ("g", pa.float64()),
         ("verdict", pa.string()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
+        ("bootstrap_lo", pa.float64()),
+        ("bootstrap_hi", pa.float64()),
+        ("band_lo", pa.float64()),
+        ("band_hi", pa.float64()),
+        *_TESTED,
+        ("primary", pa.bool_()),
         ("control", pa.string()),
         ("control_mean", pa.float64()),
         ("control_sd", pa.float64()),
@@ -40,11 +48,19 @@ RETAINED_SCHEMA = pa.schema(
     ]
 )
 
+"""``n_units`` counts the independent draws that intervals are made from: seeds, or draws of the data that several
+trainings share. ``opposite_items`` is the share of items whose mean effect points against the mean of all.
+``bootstrap`` bounds are the crossed bootstrap's (``new_items`` only), ``band`` bounds hold for all members of a nested
+family at once (``fixed_rows`` only, from 8 seeds on). ``p`` is of the plain t-test, ``p_moderated`` of the moderated
+one; ``q`` adjusts the latter where it is there, and ``adjusted`` says how. ``primary`` marks what the study stated
+beforehand."""
+
 CONTRASTS_SCHEMA = pa.schema(
     [
         *_GROUP,
         ("lens", pa.string()),
         ("component", pa.string()),
+        ("rival", pa.string()),
         ("contrast", pa.string()),
         ("control", pa.string()),
         ("structural", pa.bool_()),
@@ -58,25 +74,33 @@ CONTRASTS_SCHEMA = pa.schema(
         ("hi", pa.float64()),
         ("g", pa.float64()),
         ("verdict", pa.string()),
-        ("p", pa.float64()),
-        ("q", pa.float64()),
+        *_TESTED,
+        ("primary", pa.bool_()),
     ]
 )
 """``contrast`` is one of ``statistics.contrasts.CONTRASTS``, ``control`` the stand-in that it is against, if any, and
 ``structural`` whether that is the lens's structural null. ``nats`` is the contrast's mean, ``ratio`` (with ``lo`` and
 ``hi``) that over the full effect. For the areas ``component`` is the family's stem."""
 
+SEED_VALUES = ["effect_nats", "full_effect_nats", "null_nats", *(name for name, _ in _FRACTIONS)]
 SEEDS_SCHEMA = pa.schema(
     [
         *_KEY,
         ("seed", pa.int32()),
-        ("effect_nats", pa.float64()),
-        ("full_effect_nats", pa.float64()),
-        ("null_nats", pa.float64()),
-        *_FRACTIONS,
+        *((name, pa.float64()) for name in SEED_VALUES),
     ]
 )
 """``null_nats`` is the mean effect of the seed's draws of the part's structural stand-in, null where it has none."""
+
+REGISTRATION_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "effect", "estimand", "contrast", "family")),
+        ("margin", pa.float64()),
+        ("statement", pa.string()),
+        ("sha256", pa.string()),
+    ]
+)
+"""One line: what the study stated as primary, as canonical JSON with its hash; none where it stated nothing."""
 
 MISSING_SCHEMA = pa.schema(
     [
@@ -241,6 +265,57 @@ GEOMETRY_SCHEMA = pa.schema(
 )
 """Likeness of the dW of two adapters, or one, in different seeds, over all pairs (``statistics.geometry``): ``value``
 with its interval, and ``share`` = (value − null)/(ceiling − null)."""
+ACROSS_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "lens", "component", "mode", "effect")),
+        ("n_cells", pa.int32()),
+        ("n_blocks", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("iqm", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("beats", pa.float64()),
+        ("beats_lo", pa.float64()),
+        ("beats_hi", pa.float64()),
+        ("left_out", pa.string()),
+    ]
+)
+"""A cell is a (model, behaviour, adapter), a block a (model, behaviour), whose adapters share data; ``n_seeds`` is the
+smallest. ``iqm`` is the interquartile mean of R over cells and seeds, ``beats`` the mean over cells of P(the part does
+more than its structural stand-in); both are null below three cells. ``left_out`` names the cells with the part whose
+full effect is not identified."""
+
+IMPROVEMENT_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("eval", "adapter", "rival")),
+        ("n_cells", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("improvement", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("left_out", pa.string()),
+    ]
+)
+"""P(the full effect of ``adapter`` is the larger), averaged over the ``n_cells`` (model, behaviour) that have both;
+``left_out`` names those in which no adapter's effect is identified."""
+
+PERFORMANCE_SCHEMA = pa.schema(
+    [
+        *_GROUP,
+        ("lens", pa.string()),
+        ("mode", pa.string()),
+        ("n_cells", pa.int32()),
+        ("n_seeds", pa.int32()),
+        ("n_components", pa.int32()),
+        ("verdict", pa.string()),
+        ("tau", pa.float64()),
+        ("share", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+    ]
+)
+"""``share`` of the components with R < ``tau``, null where the full effect is not identified; where model, behaviour
+and adapter are ``(all)``, its mean over cells."""
 
 SCHEMAS = {
     "retained": RETAINED_SCHEMA,
@@ -248,6 +323,7 @@ SCHEMAS = {
     "seeds": SEEDS_SCHEMA,
     "controls": CONTROLS_SCHEMA,
     "doses": DOSES_SCHEMA,
+    "registration": REGISTRATION_SCHEMA,
     "missing": MISSING_SCHEMA,
     "adapters": ADAPTERS_SCHEMA,
     "ranking": RANKING_SCHEMA,
@@ -255,6 +331,9 @@ SCHEMAS = {
     "additivity": ADDITIVITY_SCHEMA,
     "agreement": AGREEMENT_SCHEMA,
     "geometry": GEOMETRY_SCHEMA,
+    "across": ACROSS_SCHEMA,
+    "improvement": IMPROVEMENT_SCHEMA,
+    "performance": PERFORMANCE_SCHEMA,
     "overlap": OVERLAP_SCHEMA,
 }
 """Columns of each table of ``paths.STUDY_TABLES``."""

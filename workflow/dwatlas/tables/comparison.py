@@ -1,4 +1,4 @@
-"""Adapters compared, as tables: ``adapters``, ``ranking`` and ``noise``."""
+"""Adapters compared, as tables: ``adapters``, ``ranking`` and ``noise``; and what holds ``across`` trained cells."""
 
 from __future__ import annotations
 
@@ -70,11 +70,27 @@ def _with_interval(name: str, value: float, lo: float, hi: float, bare: bool) ->
 def ranking(tables: StudyTables) -> pd.DataFrame:
     """One line per (model, behaviour, eval) and pair of adapters: the stronger is ``adapter``, the other ``rival``."""
     lines = tables.ranking
-    ahead = (lines["difference"] > 0) | ((lines["difference"] == 0) & (lines["adapter"] < lines["rival"]))
-    return in_order(lines[ahead], [*_GROUP, "eval", "adapter", "rival"])
+    return in_order(_once(lines, lines["difference"]), [*_GROUP, "eval", "adapter", "rival"])
 
 
 def noise(tables: StudyTables) -> pd.DataFrame:
     """Is the difference between adapters more than seed noise? Per eval the full effect, then each lens and mode."""
     lines = tables.noise.assign(_profile=np.where(tables.noise["lens"] == "anchors", "", tables.noise["lens"]))
     return in_order(lines, [*_GROUP, "eval", "_profile", "mode"]).drop(columns="_profile")
+
+
+def across(tables: StudyTables) -> pd.DataFrame:
+    """One line per eval, lens, component and mode with an aggregate: R and P(beats its stand-in) over trained cells."""
+    lines = tables.across
+    return in_order(lines[lines["iqm"].notna()], ["eval", "lens", "component", "mode"])
+
+
+def improvement(tables: StudyTables) -> pd.DataFrame:
+    """One line per eval and pair of adapters that share several (model, behaviour): the stronger is ``adapter``."""
+    lines = tables.improvement
+    return in_order(_once(lines, lines["improvement"] - 0.5), ["eval", "adapter", "rival"])
+
+
+def _once(lines: pd.DataFrame, lead: pd.Series) -> pd.DataFrame:
+    """Of both orders of each pair the line with a ``lead`` above 0; of a tie the one in alphabetical order."""
+    return lines[(lead > 0) | ((lead == 0) & (lines["adapter"] < lines["rival"]))]

@@ -11,6 +11,8 @@ TABLES = (
     "ranking",
     "noise",
     "geometry",
+    "across",
+    "improvement",
     "missing",
 )
 FORMATS = ("csv", "md", "tex")

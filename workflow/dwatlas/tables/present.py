@@ -57,15 +57,29 @@ def _summary(frame: pd.DataFrame) -> pd.DataFrame:
             "New items": interval(row.new_items_lo, row.new_items_hi),
             "g": number(row.g),
             "Verdict": VERDICTS[row.verdict],
+            "Transfer": _transfer(row),
+            "E (α = −1, +1)": _several([row.shift_neg, row.shift_pos], sign=True),
+            "Q": estimate(row.even, row.even_lo, row.even_hi, sign=True),
+            "Opposite items": number(row.opposite_items),
             "Norm percentile": number(row.norm_percentile, 0),
-            "z (norm)": number(row.norm_z, 1),
             "p (norm)": probability(row.norm_p),
-            "E(α = −1)": number(row.shift_neg, sign=True),
-            "E(α = +1)": number(row.shift_pos, sign=True),
-            "Q": number(row.even, sign=True),
-            "pmass (−1, 0, +1)": ", ".join(number(x) for x in (row.pmass_neg, row.pmass_base, row.pmass_pos)),
+            "pmass (−1, 0, +1)": _several([row.pmass_neg, row.pmass_base, row.pmass_pos]),
+            "KL (−1, +1)": _several([row.kl_neg, row.kl_pos]),
         },
     )
+
+
+def _transfer(row) -> str:
+    """The effect over that on the headline eval, which itself has none."""
+    if row.headline:
+        return "headline"
+    if row.transfer_verdict == NOT_IDENTIFIED:
+        return VERDICTS[NOT_IDENTIFIED]
+    return estimate(row.transfer, row.transfer_lo, row.transfer_hi)
+
+
+def _several(values: list[float], sign: bool = False) -> str:
+    return ", ".join(number(value, sign=sign) for value in values)
 
 
 def _ratio(row, name: str, sign: bool = False) -> str:
@@ -269,6 +283,42 @@ def _geometry(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=heads)
 
 
+def _across(frame: pd.DataFrame) -> pd.DataFrame:
+    heads = ["Eval", "Lens", "Component", "Mode", "Cells", "Least seeds", "IQM of R", "P(beats stand-in)", "Left out"]
+    lines = [
+        (
+            row.eval,
+            row.lens,
+            row.component,
+            row.mode,
+            str(row.n_cells),
+            str(row.n_seeds),
+            estimate(row.iqm, row.lo, row.hi),
+            estimate(row.beats, row.beats_lo, row.beats_hi),
+            row.left_out or ABSENT,
+        )
+        for row in frame.itertuples()
+    ]
+    return pd.DataFrame(lines, columns=heads)
+
+
+def _improvement(frame: pd.DataFrame) -> pd.DataFrame:
+    heads = ["Eval", "Adapter", "Rival", "Cells", "Least seeds", "P(improvement)", "Left out"]
+    lines = [
+        (
+            row.eval,
+            row.adapter,
+            row.rival,
+            str(row.n_cells),
+            str(row.n_seeds),
+            estimate(row.improvement, row.lo, row.hi),
+            row.left_out or ABSENT,
+        )
+        for row in frame.itertuples()
+    ]
+    return pd.DataFrame(lines, columns=heads)
+
+
 def _missing(frame: pd.DataFrame) -> pd.DataFrame:
     heads = ["Model", "Behaviour", "Adapter", "Seed", "Lens", "Why"]
     lines = [
@@ -295,5 +345,7 @@ _PRESENTERS = {
     "ranking": _ranking,
     "noise": _noise,
     "geometry": _geometry,
+    "across": _across,
+    "improvement": _improvement,
     "missing": _missing,
 }

@@ -17,14 +17,16 @@ PART = [*CELL, "lens", "component"]
 
 @dataclass(frozen=True)
 class StudyTables:
-    """The frames of ``statistics.schemas``; ``adapters``, ``ranking`` and ``noise`` are empty where a study has one
-    adapter, ``additivity`` where there are no additive shares, ``overlap`` and ``geometry`` where it has one run."""
+    """The frames of ``statistics.schemas``; ``ranking`` and ``noise`` are empty where a study has one adapter,
+    ``improvement`` where no two adapters share two (model, behaviour), ``additivity`` where there are no additive
+    shares, ``overlap`` and ``geometry`` where there is one run."""
 
     retained: pd.DataFrame
     contrasts: pd.DataFrame
     seeds: pd.DataFrame
     controls: pd.DataFrame
     doses: pd.DataFrame
+    registration: pd.DataFrame
     missing: pd.DataFrame
     adapters: pd.DataFrame
     ranking: pd.DataFrame
@@ -32,6 +34,9 @@ class StudyTables:
     additivity: pd.DataFrame
     agreement: pd.DataFrame
     geometry: pd.DataFrame
+    across: pd.DataFrame
+    improvement: pd.DataFrame
+    performance: pd.DataFrame
     overlap: pd.DataFrame
 
 
@@ -43,9 +48,9 @@ def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame[mask]
 
 
-def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
+def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY, effect: str = PRIMARY_EFFECT) -> pd.DataFrame:
     """One line per (model, behaviour, adapter, eval): the effect of the full dW, in nats, with interval, g, verdict."""
-    return pick(retained, lens="anchors", mode="full", effect=PRIMARY_EFFECT, estimand=estimand)
+    return pick(retained, lens="anchors", mode="full", effect=effect, estimand=estimand)
 
 
 def components(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:

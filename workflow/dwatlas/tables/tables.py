@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from dwatlas.tables.comparison import adapters, noise, ranking
+from dwatlas.tables.comparison import across, adapters, improvement, noise, ranking
 from dwatlas.tables.excess import additivity, curves, excess
 from dwatlas.tables.geometry import geometry
 from dwatlas.tables.intervals import mean_intervals
@@ -37,18 +37,24 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
         "ranking": ranking(tables),
         "noise": noise(tables),
         "geometry": geometry(tables),
+        "across": across(tables),
+        "improvement": improvement(tables),
         "missing": tables.missing,
     }
 
 
 def summary(tables: StudyTables) -> pd.DataFrame:
-    """One line per (model, behaviour, adapter, eval): the effect of the full dW and whether it is identified.
+    """One line per (model, behaviour, adapter, eval): the effect of the full dW, whether it is identified, its price.
 
     ``effect`` is ½[h(+1) − h(−1)] in nats, ``shift_pos`` and ``shift_neg`` are h(±1) − h(0), ``even`` is their mean:
-    what both signs do alike (drift, saturation, damage).
+    what both signs do alike (drift, saturation, damage), with a t interval over seeds. ``pmass`` is a probability and
+    ``kl`` the divergence from the base model in nats, at α = −1, 0 and +1. ``transfer``
+    is the effect over that on the ``headline`` eval, with Fieller's interval. ``opposite_items`` is the share of items
+    whose own effect has the opposite sign (Tan et al. 2024, arXiv:2407.12404: "anti-steerable" inputs).
     """
     fixed = full_effects(tables.retained).set_index(CELL)
     new = full_effects(tables.retained, SEEDS_AND_ITEMS).set_index(CELL)
+    even = full_effects(tables.retained, effect="even").set_index(CELL)
     norm = pick(tables.controls, lens="anchors", mode="full", control="norm", effect="antisymmetric").set_index(CELL)
     lines = pd.DataFrame(
         {
@@ -65,25 +71,38 @@ def summary(tables: StudyTables) -> pd.DataFrame:
             "norm_percentile": norm["percentile"],
             "norm_z": norm["z"],
             "norm_p": norm["randomisation_p"],
+            "opposite_items": fixed["opposite_items"],
+            "even": even["effect_nats"],
+            "even_lo": even["effect_lo"],
+            "even_hi": even["effect_hi"],
         }
     )
-    return in_order(lines.join(_at_unit_dose(tables.doses)).reset_index(), CELL)
+    lines = lines.join(_at_unit_dose(tables.doses)).join(_transfer(tables.adapters))
+    return in_order(lines.assign(headline=lines["headline"].eq(True)).reset_index(), CELL)
 
 
 def _at_unit_dose(doses: pd.DataFrame) -> pd.DataFrame:
     own = pick(doses, control="")
-    shift = _mean_at(pick(own, metric="effect"))
-    pmass = _mean_at(pick(own, metric="pmass"))
+    shift, pmass, kl = (_mean_at(pick(own, metric=metric)) for metric in ("effect", "pmass", "kl_base"))
     return pd.DataFrame(
         {
             "shift_neg": shift[-1.0],
             "shift_pos": shift[1.0],
-            "even": (shift[1.0] + shift[-1.0]) / 2,
             "pmass_neg": pmass[-1.0],
             "pmass_base": pmass[0.0],
             "pmass_pos": pmass[1.0],
+            "kl_neg": kl[-1.0],
+            "kl_pos": kl[1.0],
         }
     )
+
+
+def _transfer(adapters: pd.DataFrame) -> pd.DataFrame:
+    """Whether an eval is the headline eval, and the transfer to those that are not."""
+    effects = pick(adapters, measure="effect").set_index(CELL)
+    transfer = pick(adapters, measure="transfer").set_index(CELL)[["value", "lo", "hi", "verdict"]]
+    names = {"value": "transfer", "lo": "transfer_lo", "hi": "transfer_hi", "verdict": "transfer_verdict"}
+    return effects[["headline"]].join(transfer.rename(columns=names))
 
 
 def _mean_at(lines: pd.DataFrame) -> pd.DataFrame:
