@@ -13,6 +13,7 @@ DEFAULT = {
     "pretrain": 1,
     "evals": 3,
     "base_scores": 3,
+    "inputs": 1,
     "pairs": 5,
     "train": 10,
     "delta": 10,
@@ -23,14 +24,26 @@ DEFAULT = {
     "overlap": 1,
     "retained": 1,
     "tables": 1,
-    "figures": 43,
+    "figures": 44,
     "report": 1,
     "study": 1,
 }
 """Jobs by hand: 1 model × 1 behaviour × 2 adapters × 5 seeds × 3 lenses; 4 figures for each of 2 yes-or-no evals and 3
-lenses, 3 for each lens, dose–response, effect against degradation, the overlap of dW, variance components, the seeds
-needed, the comparison and ranking of adapters, their profiles for each lens."""
-PER_MODEL = {"pretrain", "base_scores", "pairs", "train", "delta", "anchors", "ablate", "shares", "gather", "figures"}
+lenses, 3 for each lens, dose–response, effect against degradation, the overlap and likeness of dW, variance components,
+the seeds needed, the comparison and ranking of adapters, their profiles for each lens."""
+PER_MODEL = {
+    "pretrain",
+    "base_scores",
+    "inputs",
+    "pairs",
+    "train",
+    "delta",
+    "anchors",
+    "ablate",
+    "shares",
+    "gather",
+    "figures",
+}
 RULES = {
     name: body
     for file in sorted((ROOT / "workflow/rules").glob("*.smk"))

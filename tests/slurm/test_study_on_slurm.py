@@ -8,7 +8,7 @@ from calls import log_of
 
 from copies import hashes
 
-GPU_RULES = {"base_scores", "pairs", "train", "anchors", "ablate", "shares"}
+GPU_RULES = {"base_scores", "inputs", "pairs", "train", "anchors", "ablate", "shares"}
 
 
 def test_a_call_whose_job_was_cancelled_says_so_fails_and_does_the_rest(cancelled):
@@ -22,9 +22,9 @@ def test_a_call_whose_job_was_cancelled_says_so_fails_and_does_the_rest(cancelle
 def test_only_the_cancelled_jobs_are_run_twice(cancelled, cluster):
     """Two seeds, one lens of four components, two a job."""
     rules = [job.rule for job in cluster.jobs()]
-    planned = {"base_scores": 1, "pairs": 2, "train": 2, "anchors": 2, "ablate": 2 * 2, "shares": 2}
+    planned = {"base_scores": 1, "inputs": 1, "pairs": 2, "train": 2, "anchors": 2, "ablate": 2 * 2, "shares": 2}
     twice = {rule: rules.count(rule) - planned[rule] for rule in planned}
-    assert twice == {"base_scores": 0, "pairs": 0, "train": 1, "anchors": 0, "ablate": 1, "shares": 0}
+    assert twice == {"base_scores": 0, "inputs": 0, "pairs": 0, "train": 1, "anchors": 0, "ablate": 1, "shares": 0}
 
 
 def test_a_cancelled_job_is_retried_in_the_same_call_with_more_memory_and_time(cancelled, cluster):

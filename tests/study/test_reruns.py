@@ -44,7 +44,7 @@ RETAINED = "results/studies/small/retained.parquet"
 
 NOTHING: dict[str, int] = {}
 REPORT = {"report": 1, "study": 1}
-FIGURES = {"figures": 19} | REPORT
+FIGURES = {"figures": 20} | REPORT
 TABLES = {"tables": 1} | FIGURES
 STATISTICS = {"retained": 1} | TABLES
 AGGREGATES = {"gather": 1} | STATISTICS
@@ -55,19 +55,20 @@ SCORES = {"anchors": 2} | LENSES
 DELTA = {"delta": 2, "overlap": 1} | SCORES
 TRAINING = {"train": 2} | DELTA
 PAIRS = {"pairs": 2} | TRAINING
-MODEL = {"pretrain": 1, "base_scores": 2} | PAIRS
+MODEL = {"pretrain": 1, "base_scores": 2, "inputs": 1} | PAIRS
 """Rule → jobs from a stage on: of 1 model, 1 behaviour, 1 adapter, 2 seeds, 2 lenses, 2 evals (1 capability)."""
 SEED = {"pairs": 1, "train": 1, "delta": 1, "anchors": 1, "ablate": 2, "shares": 2, "overlap": 1}
 EVAL = {"evals": 1, "base_scores": 1}
+HEADLINE = EVAL | {"inputs": 1, "overlap": 1}
 
 CONFIG = {
     "add a seed": (study(seeds=[0, 1, 2]), AGGREGATES | SEED),
     "replace a seed": (study(seeds=[0, 2]), AGGREGATES | SEED),
-    "add an adapter": (add_adapter, TRAINING | {"figures": 23}),
-    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 26}),
-    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 26}),
-    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 12}),
-    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 27}),
+    "add an adapter": (add_adapter, TRAINING | {"figures": 24}),
+    "add a lens": (study(lenses=["layers", "own_svd", "modules"]), LENS | {"figures": 27}),
+    "add a lens that looks at the pair": (study(lenses=["layers", "own_svd", "native"]), LENS | {"figures": 27}),
+    "remove a lens": (study(lenses=["layers"]), AGGREGATES | {"figures": 13}),
+    "add an eval": (study(evals=["claims", "knowledge", "dilemmas"]), SCORES | EVAL | {"figures": 28}),
     "add an eval of a capability": (
         each(own("evals", "facts", kind="knowledge"), study(evals=["claims", "knowledge", "facts"])),
         AGGREGATES | EVAL | {"anchors": 2},
@@ -76,7 +77,7 @@ CONFIG = {
     "change an adapter's rank": (own("adapters", "lora-small", r=4), TRAINING),
     "change an adapter's learning rate": (own("adapters", "lora-small", training={"learning_rate": 1e-3}), TRAINING),
     "swap the poles' personas": (swap_personas, PAIRS),
-    "change an eval's rows": (shared("evals", "claims", per_object=1), SCORES | EVAL),
+    "change an eval's rows": (shared("evals", "claims", per_object=1), SCORES | HEADLINE),
     "change a model's pretraining": (own("models", "tiny-small", pretraining={"steps": 61}), MODEL),
     "add a component": (shared("lenses", "own_svd", top=[1, 2, 3]), LENS),
     "remove a component": (shared("lenses", "layers", components=["layer-0", "layer-1", "band-1-of-3"]), LENS),
@@ -99,11 +100,15 @@ CODE = {
     "edit training": (code("train/fit.py", "fit"), TRAINING),
     "edit an adapter, which trains and forms dW": (code("adapters/lora.py", "product"), TRAINING),
     "edit the geometry of dW": (code("delta/geometry.py", "geometry"), DELTA),
-    "edit an eval": (code("evals/claims.py", "rows"), SCORES | EVAL),
+    "edit an eval": (code("evals/claims.py", "rows"), SCORES | HEADLINE),
     "edit the scorer": (code("scoring/scorer.py", "choice"), SCORES | {"base_scores": 2}),
     "edit a lens": (code("lenses/layers.py", "split"), LENS),
     "edit a control of one lens": (code("controls/sub.py", "draw"), ABLATIONS | {"ablate": 2}),
-    "edit the overlap of dW": (code("delta/overlap.py", "overlaps"), TABLES | {"overlap": 1}),
+    "edit the overlap of dW": (code("delta/overlap.py", "overlaps"), STATISTICS | {"overlap": 1}),
+    "edit what weights are given": (
+        code("activations/inputs.py", "module_inputs"),
+        STATISTICS | {"inputs": 1, "overlap": 1},
+    ),
     "edit integrated gradients": (code("scoring/attribution.py", "mean_gradient"), AGGREGATES | {"shares": 4}),
     "edit a lens that is not used": (code("lenses/modules.py", "split"), NOTHING),
     "edit the check of manifests": (code("scoring/gather.py", "check_manifest"), AGGREGATES),
@@ -129,9 +134,9 @@ FILES = {
     "delete .snakemake and add a seed": (each(forget_records, study(seeds=[0, 1, 2])), AGGREGATES | SEED),
     "delete .snakemake and remove a lens": (
         each(forget_records, study(lenses=["layers"])),
-        AGGREGATES | {"figures": 12},
+        AGGREGATES | {"figures": 13},
     ),
-    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 23}),
+    "delete .snakemake and add an adapter": (each(forget_records, add_adapter), TRAINING | {"figures": 24}),
 }
 TABLE = CONFIG | CODE | FILES
 
@@ -250,19 +255,19 @@ def test_a_table_of_two_versions_of_torch_is_refused_in_one_line_unless_asked_fo
 
 SHRUNK = {
     "change nothing": (each(), NOTHING),
-    "remove a seed": (study(seeds=[0, 1]), {"gather": 2, "retained": 1}),
-    "remove an adapter": (study(adapters=["lora-small"]), {"retained": 1}),
+    "remove a seed": (study(seeds=[0, 1]), {"gather": 2, "overlap": 1, "retained": 1}),
+    "remove an adapter": (study(adapters=["lora-small"]), {"overlap": 1, "retained": 1}),
     "change the other adapter's rank": (
         own("adapters", "lora-other", r=3),
-        {"train": 3, "delta": 3, "anchors": 3, "ablate": 3, "shares": 3, "gather": 1, "retained": 1},
+        {"train": 3, "delta": 3, "anchors": 3, "ablate": 3, "shares": 3, "gather": 1, "overlap": 1, "retained": 1},
     ),
     "delete .snakemake and remove a seed": (
         each(forget_records, study(seeds=[0, 1])),
-        {"gather": 2, "retained": 1},
+        {"gather": 2, "overlap": 1, "retained": 1},
     ),
     "delete .snakemake and remove an adapter": (
         each(forget_records, study(adapters=["lora-small"])),
-        {"retained": 1},
+        {"overlap": 1, "retained": 1},
     ),
 }
 

@@ -31,7 +31,7 @@ COMPONENTS = {
     ],
 }
 EVALS = {"effect": {"claims"}, "all": {"claims", "knowledge"}}
-AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 19}
+AFTER_SCORES = {"study": 1, "report": 1, "tables": 1, "retained": 1, "gather": 1, "figures": 20}
 
 
 def scores_of(folder):
@@ -199,7 +199,7 @@ def test_one_adapter_is_compared_with_nothing(finished):
         assert read_table(finished.of_study / f"{name}.parquet", schema).empty
     figures = {path.name.partition(".")[0] for path in (finished.of_study / "figures").glob("*.png")}
     assert figures == {"forest", "excess", "map", "curves", "shares", "agreement", "dose", "overlap", "pareto",
-                       "performance", "variance", "design"}  # fmt: skip
+                       "performance", "variance", "design", "geometry"}  # fmt: skip
 
 
 def test_parquet_says_what_made_it(finished):

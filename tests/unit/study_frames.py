@@ -17,6 +17,7 @@ from dwatlas.statistics.comparison import compare
 from dwatlas.statistics.contrasts import ABOVE, widths
 from dwatlas.statistics.design import design_records
 from dwatlas.statistics.families import nested_families
+from dwatlas.statistics.geometry import geometry
 from dwatlas.statistics.intervals import fieller, seed_covariance
 from dwatlas.statistics.reliability import reliability_records
 from dwatlas.statistics.schemas import SCHEMAS
@@ -103,6 +104,7 @@ def study_tables(lenses=ENERGY) -> StudyTables:
     retained += [_retained(*line) for line in _even_parts(doses)]
     contrasts = pd.DataFrame(contrasts)
     contrasts["q"] = contrasts["p"]
+    overlap = _overlap()
     return StudyTables(
         retained=pd.DataFrame(retained).reindex(columns=SCHEMAS["retained"].names),
         contrasts=contrasts.assign(rival="", primary=False).reindex(columns=SCHEMAS["contrasts"].names),
@@ -116,7 +118,8 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         variance=pd.DataFrame(variance)[SCHEMAS["variance"].names],
         reliability=pd.DataFrame(reliability)[SCHEMAS["reliability"].names],
         design=pd.DataFrame(design)[SCHEMAS["design"].names],
-        overlap=_overlap(),
+        geometry=geometry(overlap),
+        overlap=overlap,
         **vars(across(seeds)),
         **vars(compare(seeds, doses, "claims", TRAINABLE)),
     )
@@ -132,7 +135,7 @@ def _overlap():
             "value": (0.6 if one[0] == other[0] else 0.3) * max(k, 1) ** -0.2 + k / 64,
         }
         for one, other in combinations(units, 2)
-        for measure, k in (*product(("left", "right"), (1, 2, 4, 8)), ("cosine", 0))
+        for measure, k in (*product(("left", "right"), (1, 2, 4, 8)), ("cosine", 0), ("cka", 0))
     ]  # fmt: skip
     return pd.DataFrame(lines)[SCHEMAS["overlap"].names]
 

@@ -38,7 +38,7 @@ CLAIMS = {"model": MODEL, "behaviour": BEHAVIOUR, "eval": "claims", "lens": "lay
 DILEMMAS = {**CLAIMS, "eval": "dilemmas"}
 CELL = {"model": MODEL, "behaviour": BEHAVIOUR}
 EVAL = {**CELL, "eval": "claims"}
-OF_ALL = ("dose", "overlap", "variance", "adapters", "ranking")
+OF_ALL = ("dose", "overlap", "geometry", "variance", "adapters", "ranking")
 SELECTIONS = {kind: CELL if kind in OF_ALL else CLAIMS for kind in KINDS} | {
     "pareto": EVAL,
     "design": EVAL,
@@ -68,10 +68,17 @@ def test_one_figure_per_eval_and_lens_and_one_dose_figure():
     cells = [("m", "b", ["claims", "dilemmas"], ["layers"], 1)]
     stems = [key.stem for key in figure_keys(cells)]
     assert stems[0] == "forest.m.b.claims.layers"
-    assert stems[-5:] == ["pareto.m.b.claims", "design.m.b.claims", "dose.m.b", "overlap.m.b", "variance.m.b"]
+    assert stems[-6:] == [
+        "pareto.m.b.claims",
+        "design.m.b.claims",
+        "dose.m.b",
+        "overlap.m.b",
+        "geometry.m.b",
+        "variance.m.b",
+    ]
     assert {"shares.m.b.claims.layers", "agreement.m.b.claims.layers", "excess.m.b.dilemmas.layers"} < set(stems)
     assert {"performance.m.b.claims.layers", "pareto.m.b.claims"} < set(stems)
-    assert len(set(stems)) == 16
+    assert len(set(stems)) == 17
     assert figure_keys(cells)[-1].selection == {"model": "m", "behaviour": "b"}
 
 
@@ -246,6 +253,30 @@ def test_overlap_tells_seeds_of_one_adapter_from_two_adapters(tables):
     assert list(within.get_ydata()) == pytest.approx([0.6 * k**-0.2 + k / 64 for k in (1, 2, 4, 8)])
     lonely = replace(tables, overlap=tables.overlap[:0])
     assert any("fewer than two runs" in text.get_text() for text in render("overlap", lonely, **CELL)[0].axes[0].texts)
+
+
+def test_likeness_of_dw_prints_means_over_different_seeds_and_the_share_of_the_ceiling(tables):
+    """The two adapters have .3 in common in every pair, each .6 with itself: but not in the same seed here."""
+    same_seed = (tables.overlap["seed"] == tables.overlap["other_seed"]) & (tables.overlap["measure"] == "cosine")
+    changed = replace(tables, overlap=tables.overlap.assign(value=tables.overlap["value"].mask(same_seed, -1.0)))
+    figure, data = render("geometry", changed, **CELL)
+    printed = [text.get_text() for text in figure.axes[0].texts]
+    assert sorted(printed) == ["0.30"] * 2 + ["0.60"] * 4
+    above, below = figure.axes[0].get_title(loc="left").split("\n")
+    assert above == "above the diagonal: cosine of dW; ceiling 0.60, null 0.00, share 0.50 [0.50, 0.50]"
+    assert below.startswith("below: CKA of dW·x; ceiling 0.60")
+    assert len(data) == 2 * 45 and set(data["measure"]) == {"cosine", "cka"}
+
+
+def test_likeness_of_one_adapter_has_no_share_and_of_one_run_no_matrix(tables):
+    def of(name):
+        return tables.overlap.query(f"adapter == '{name}' and other_adapter == '{name}'")
+
+    one = replace(tables, overlap=of("lora-r1"))
+    title = render("geometry", one, **CELL)[0].axes[0].get_title(loc="left")
+    assert "share" not in title and "ceiling 0.60, null 0.00" in title
+    lonely = replace(tables, overlap=tables.overlap[:0], geometry=tables.geometry[:0])
+    assert any("fewer than two runs" in text.get_text() for text in render("geometry", lonely, **CELL)[0].axes[0].texts)
 
 
 def test_performance_counts_parts_below_each_threshold(tables):

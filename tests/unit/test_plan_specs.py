@@ -144,7 +144,7 @@ def test_lenses_are_scored_on_effect_evals_and_anchors_on_all(plan):
     assert made.rows(anchors) == ["results/evals/claims.parquet", "results/evals/knowledge.parquet"]
 
 
-RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "anchors", "ablate", "shares")
+RULES = ("pretrain", "evals", "pairs", "train", "delta", "base_scores", "inputs", "anchors", "ablate", "shares")
 OF_A_LENS = ("ablate", "shares")
 
 
@@ -178,14 +178,19 @@ EDITS = {
     "personas": ("behaviours", "agreement", {"personas": {"pos": ["m", "n"], "neg": ["p", "q"]}}, {"pairs"}),
     "number of questions": ("behaviours", "agreement", {"questions": {"number": 8}}, {"pairs"}),
     "pretraining": ("models", "small", {"pretraining": {"steps": 9}}, {"pretrain"}),
-    "sizes": ("models", "small", {"anatomy": {"hidden": 32}}, {"pretrain", "train", "delta", "ablate", "shares"}),
+    "sizes": (
+        "models",
+        "small",
+        {"anatomy": {"hidden": 32}},
+        {"pretrain", "train", "delta", "inputs", "ablate", "shares"},
+    ),
     "edits at once": ("models", "small", {"edits_at_once": 8}, {"base_scores", "anchors", "ablate"}),
     "tokens per batch": ("models", "small", {"tokens_per_batch": 512}, {"base_scores", "anchors", "ablate", "shares"}),
     "precision": (
         "models",
         "small",
         {"dtype": "bfloat16"},
-        {"pairs", "train", "base_scores", "anchors", "ablate", "shares"},
+        {"pairs", "train", "base_scores", "inputs", "anchors", "ablate", "shares"},
     ),
     "sibling model": ("models", "other", {"pretraining": {"steps": 9}}, set()),
     "eval rows": ("evals", "claims", {"per_object": 1}, {"evals"}),

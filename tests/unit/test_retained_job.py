@@ -1,10 +1,12 @@
 """The job that makes the study's result tables, from files to files."""
 
+from itertools import combinations
+
 import pandas as pd
 from test_statistics_tables import NULLS, SEEDS, make_scores
 
 from dwatlas import paths
-from dwatlas.delta.table import WHOLE
+from dwatlas.delta.table import OVERLAP_SCHEMA, WHOLE
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs import retained
 from dwatlas.jobs.base import Job
@@ -19,7 +21,9 @@ SPEC = {"cell": {"study": "small"}, "allow_mixed_versions": False, "absent": [],
         "statement": None}  # fmt: skip
 
 
-def job_of(folder, inputs):
+def job_of(folder, inputs, overlap=()):
+    inputs = {**inputs, "overlap": [str(folder / "overlap.parquet")]}
+    write_table(inputs["overlap"][0], pd.DataFrame(overlap, columns=OVERLAP_SCHEMA.names), OVERLAP_SCHEMA)
     outputs = {name: str(folder / f"{name}.parquet") for name in paths.RESULTS}
     return Job("retained", SPEC, "code", inputs, outputs)
 
@@ -37,16 +41,17 @@ def test_scores_and_shares_become_every_result_table(tmp_path):
         for component, share in {"layer-0": 0.0, "layer-1": 3.0, WHOLE: 3.0}.items()
     ]
     write_table(shares, pd.DataFrame(lines), SHARES_SCHEMA)
-    job = job_of(tmp_path, {"scores": [str(scores)], "shares": [str(shares)]})
+    pair = {**RUN, "seed": 0, "other_adapter": "lora-r1", "measure": "cosine", "k": 0, "value": 0.5, "null": 0.0}
+    overlap = [pair | {"seed": one, "other_seed": other} for one, other in combinations(SEEDS, 2)]
+    job = job_of(tmp_path, {"scores": [str(scores)], "shares": [str(shares)]}, overlap)
     retained.work(job)
-    overlap = tmp_path / "overlap.parquet"
-    write_table(overlap, SCHEMAS["overlap"].empty_table().to_pandas(), SCHEMAS["overlap"])
-    inputs = {name: [path] for name, path in {**job.outputs, "overlap": str(overlap)}.items()}
+    inputs = {name: [path] for name, path in job.outputs.items()} | {"overlap": job.inputs["overlap"]}
     reading = Job("tables", {}, "code", inputs, {})
     tables = read_study_tables(reading)
     assert set(tables.contrasts["contrast"]) == {*CONTRASTS} - {"auc_keep", "auc_drop"}
     assert tables.additivity["completeness"].between(0.8, 1.2).all() and len(tables.additivity) == 1
     assert len(tables.agreement) == 2 * 10 and tables.noise.empty
+    assert tables.geometry[["value", "n_pairs", "share"]].to_numpy().tolist() == [[0.5, 10, 1.0]]
 
 
 def test_a_study_without_shares_has_no_additivity(tmp_path):

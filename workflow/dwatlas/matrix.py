@@ -216,6 +216,11 @@ class Matrix:
         """dW of every run that has scores."""
         return [paths.DELTA.format(**run) for run in self.all_runs]
 
+    def module_inputs(self) -> list[str]:
+        """What the weights of every model with scores are given on the headline eval."""
+        models = sorted({run["model"] for run in self.all_runs})
+        return [paths.INPUTS.format(model=model, eval=self.effect_evals[0]) for model in models]
+
     def tasks(self) -> Iterator[Task]:
         """All jobs of the study, each after those that it depends on."""
         study, name = self.study, self.study.study
@@ -223,6 +228,7 @@ class Matrix:
             yield Task.of(_MAKERS[self.catalogue.models[model].kind], model=model)
         yield from (Task.of("evals", eval=one) for one in study.evals)
         yield from (Task.of("base_scores", model=m, eval=one) for m, one in product(study.models, study.evals))
+        yield from (Task.of("inputs", model=model, eval=self.effect_evals[0]) for model in study.models)
         pairs = [
             {"model": model, "behaviour": behaviour, "seed": seed}
             for model, behaviour, seed in product(study.models, study.behaviours, study.seeds)

@@ -7,6 +7,7 @@ STUDY = "results/studies/{study}"
 MODEL = "results/models/{model}/model.json"
 EVAL = "results/evals/{eval}.parquet"
 BASE = "results/base/{model}/{eval}.parquet"
+INPUTS = "results/base/{model}/inputs/{eval}.safetensors"
 PAIRS = RUN + "/seed-{seed}/pairs.parquet"
 CHECKPOINT = ADAPTED + "/{pole}/adapter_model.safetensors"
 CHECKPOINT_CONFIG = ADAPTED + "/{pole}/adapter_config.json"
@@ -37,6 +38,7 @@ RESULTS = {
         "noise",
         "additivity",
         "agreement",
+        "geometry",
         "across",
         "improvement",
         "performance",

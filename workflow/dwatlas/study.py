@@ -12,6 +12,8 @@ from dwatlas.provenance import canonical_json
 from dwatlas.registry import kinds, plugin
 from dwatlas.tables.names import TABLES
 
+PROMPTS = 128
+"""Rows of the headline eval on which the outputs of dW are compared."""
 _RUNTIME = {"dtype", "tokens_per_batch", "edits_at_once"}
 """How a model is run; no part of what it is."""
 
@@ -90,6 +92,9 @@ class Plan(Inputs):
             "runtime": self._runtime(wildcards.model),
         }
 
+    def _spec_inputs(self, wildcards) -> dict:
+        return {"cell": cell_of(wildcards, "model", "eval"), "prompts": PROMPTS, **self._observed(wildcards.model)}
+
     def _spec_anchors(self, wildcards) -> dict:
         return {
             **self._scoring(wildcards),
@@ -134,7 +139,7 @@ class Plan(Inputs):
 
     def _spec_overlap(self, wildcards) -> dict:
         runs = sorted(self.all_runs, key=lambda run: tuple(run.values()))
-        return {"cell": cell_of(wildcards, "study"), "runs": runs}
+        return {"cell": cell_of(wildcards, "study"), "runs": runs, "prompts": self.effect_evals[0]}
 
     def _spec_retained(self, wildcards) -> dict:
         return {

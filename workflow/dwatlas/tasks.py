@@ -19,6 +19,7 @@ OUTPUTS = {
     "local": [paths.MODEL],
     "evals": [paths.EVAL],
     "base_scores": [paths.BASE],
+    "inputs": [paths.INPUTS],
     "pairs": [paths.PAIRS],
     "train": [
         pattern.replace("{pole}", pole)
@@ -57,6 +58,7 @@ _JOB = {
     "local": "models/{model}",
     "evals": "evals/{eval}",
     "base_scores": "base/{model}/{eval}",
+    "inputs": "base/{model}/inputs/{eval}",
     "pairs": "runs/{model}/{behaviour}/seed-{seed}/pairs",
     "train": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/train",
     "delta": "runs/{model}/{behaviour}/{adapter}/seed-{seed}/delta",
@@ -76,6 +78,7 @@ LOG = {rule: f"{_LOGS}/{name}.log" for rule, name in _JOB.items()}
 BENCHMARK = {rule: f"{_LOGS}/{name}.benchmark.tsv" for rule, name in _JOB.items()}
 USE_A_GPU = {
     "base_scores",
+    "inputs",
     "pairs",
     "train",
     "persona_activations",

@@ -49,3 +49,29 @@ rule steered_activations:
         "python -m dwatlas.jobs steered_activations --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
         " --inputs model={input.model} pairs={input.pairs} delta={input.delta}"
         " --outputs activations={output.activations} 2>&1 | tee -i {log}"
+
+
+rule inputs:
+    input:
+        model=paths.MODEL,
+        rows=paths.EVAL,
+    output:
+        inputs=paths.INPUTS,
+    log:
+        tasks.LOG["inputs"],
+    benchmark:
+        tasks.BENCHMARK["inputs"]
+    conda:
+        "../../envs/environment.yaml"
+    threads: 1
+    resources:
+        mem_mb=2000,
+        runtime=60,
+        gpu=1,
+    params:
+        spec=PLAN.spec("inputs"),
+        code=PLAN.code("inputs"),
+    shell:
+        "python -m dwatlas.jobs inputs --spec {params.spec:q} --code {params.code} --log {log} --gpu {resources.gpu}"
+        " --inputs model={input.model} rows={input.rows}"
+        " --outputs inputs={output.inputs} 2>&1 | tee -i {log}"

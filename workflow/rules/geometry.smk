@@ -1,5 +1,6 @@
 rule overlap:
     input:
+        inputs=PLAN.module_inputs(),
         models=expand(paths.MODEL, model=PLAN.study.models),
         deltas=PLAN.deltas(),
     output:

@@ -26,6 +26,7 @@ rule retained:
     input:
         scores=PLAN.study_scores(),
         shares=PLAN.study_shares(),
+        overlap=paths.OVERLAP,
     output:
         **paths.RESULTS,
     log:
@@ -46,7 +47,7 @@ rule retained:
         results=tasks.RESULT_FILES,
     shell:
         "python -m dwatlas.jobs retained --spec {params.spec:q} --code {params.code} --log {log}"
-        " --inputs {params.files} --outputs {params.results} 2>&1 | tee -i {log}"
+        " --inputs {params.files} overlap={input.overlap} --outputs {params.results} 2>&1 | tee -i {log}"
 
 
 rule tables:

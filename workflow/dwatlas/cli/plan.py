@@ -18,7 +18,7 @@ from dwatlas.tasks import BENCHMARK, USE_A_GPU, Task
 
 STAGES = (
     ("pretrain", "fetch", "local", "evals"),
-    ("base_scores", "pairs"),
+    ("base_scores", "inputs", "pairs"),
     ("train", "persona_activations"),
     ("delta",),
     ("steered_activations",),

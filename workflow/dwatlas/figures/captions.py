@@ -65,6 +65,14 @@ CAPTIONS = {
         "between parts that new seeds and items would repeat, 0.8 dotted; dots are this study with the 95 % jackknife "
         "interval over seeds. Curves are estimates from as few seeds as there are."
     ),
+    "geometry": (
+        "Likeness of the dW of every two runs: the cosine of dW as a whole above the diagonal, the debiased CKA of its "
+        "outputs dW·x on fixed prompts below, mean over tensors. Numbers are means over pairs of different seeds. "
+        "The null is 0 for the cosine, and for CKA what random dW with the same singular values give. The ceiling of "
+        "two adapters is the geometric mean of their own likeness from seed to seed beyond the null; share is the part "
+        "of that which the two have in common, with its 95 % jackknife interval over seeds: 1 where adapters differ by "
+        "seed noise alone. Where an adapter's own seeds are not more alike than the null, share is not identified."
+    ),
     "adapters": (
         "Each adapter's effect on the headline eval, its transfer to other evals (their effect over the headline's), "
         "and what it costs: accuracy lost and divergence from the base model, means of α = −1 and α = +1. Dots are "

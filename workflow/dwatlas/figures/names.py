@@ -15,6 +15,7 @@ KINDS = (
     *HEADLINE_PER_LENS,
     "dose",
     "overlap",
+    "geometry",
     "pareto",
     "variance",
     "design",
@@ -31,6 +32,7 @@ TITLES = {
     "agreement": "Agreement of seeds and adapters",
     "dose": "Dose–response",
     "overlap": "Overlap of dW",
+    "geometry": "Likeness of dW",
     "variance": "Variance of seeds and items",
     "design": "Seeds needed",
     "adapters": "Adapters compared",
@@ -83,7 +85,7 @@ def figure_keys(cells: Sequence[tuple[str, str, Sequence[str], Sequence[str], in
         keys += [FigureKey(kind, model, behaviour, *rest) for kind, *rest in product(PER_LENS, evals, lenses)]
         keys += [FigureKey(kind, model, behaviour, evals[0], lens) for kind, lens in product(HEADLINE_PER_LENS, lenses)]
         keys += [FigureKey(kind, model, behaviour, evals[0]) for kind in ("pareto", "design")]
-        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap", "variance")]
+        keys += [FigureKey(kind, model, behaviour) for kind in ("dose", "overlap", "geometry", "variance")]
         if adapters > 1:
             keys += [FigureKey(kind, model, behaviour) for kind in COMPARED]
             keys += [FigureKey("profiles", model, behaviour, evals[0], lens) for lens in lenses]

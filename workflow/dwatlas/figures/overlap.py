@@ -26,6 +26,7 @@ def data(tables: StudyTables, model: str, behaviour: str) -> pd.DataFrame:
     the seed is the same. One line without values where there are no two runs."""
     cell = {"model": model, "behaviour": behaviour}
     lines = pick(tables.overlap, **cell)
+    lines = lines[lines["measure"].isin([*SIDES, "cosine"])]
     within = lines["adapter"] == lines["other_adapter"]
     between = np.where(lines["seed"] == lines["other_seed"], SAME_SEED, OTHER_SEEDS)
     lines = lines.assign(series=lines["adapter"].where(within, between))[COLUMNS]

@@ -2,6 +2,7 @@
 
 import pandas as pd
 
+from dwatlas.delta.table import OVERLAP_SCHEMA
 from dwatlas.files import read_table, write_table
 from dwatlas.jobs.base import Job
 from dwatlas.provenance import read_provenance
@@ -12,6 +13,7 @@ from dwatlas.statistics.agreement import agreement
 from dwatlas.statistics.arrays import COLUMNS
 from dwatlas.statistics.comparison import compare
 from dwatlas.statistics.effects import by_unit
+from dwatlas.statistics.geometry import geometry
 from dwatlas.statistics.registration import registration
 from dwatlas.statistics.retained import Tables, summarise
 from dwatlas.statistics.schemas import SCHEMAS, SEED_VALUES
@@ -37,6 +39,7 @@ def work(job: Job) -> None:
         "missing": missing,
         "additivity": additivity(seeds, parts),
         "agreement": agreement(seeds),
+        "geometry": geometry(read_table(job.input("overlap"), OVERLAP_SCHEMA), job.spec["trainings"]),
         **vars(across(seeds)),
         **vars(compare(seeds, doses, job.spec["headline"], job.spec["trainable"])),
     }

@@ -28,6 +28,7 @@ TABLE_TITLES = {
     "adapters": "Adapters compared: strength, transfer, cost",
     "ranking": "Pairs of adapters: which is stronger",
     "noise": "Adapters against seed noise",
+    "geometry": "Likeness of dW between runs",
     "across": "Parts across trained cells",
     "improvement": "Pairs of adapters across models and behaviours",
     "variance": "Variance of the full effect between seeds and items",

@@ -32,6 +32,7 @@ from dwatlas.scoring.blocks import Blocks
 from dwatlas.scoring.boundaries import Boundaries
 from dwatlas.scoring.packing import pack
 from dwatlas.scoring.passes import Passes
+from dwatlas.scoring.prompts import prompt_ids
 from dwatlas.scoring.steer import BASE, Edit
 
 METRICS = ["lr", "logp_yes", "logp_no", "pmass", "kl_base", "nll", "correct"]
@@ -68,7 +69,7 @@ class Scorer:
     def prepare(self, rows: pd.DataFrame, yes: str = "yes", no: str = "no") -> Prepared:
         """Tokenise an eval's rows (columns ``messages, prefill, answer``; see ``evals.base``)."""
         words = [answer_tokens(self.tokenizer, word) for word in (yes, no)]
-        prompts = [self._prompt(*row) for row in zip(rows["messages"], rows["prefill"], strict=True)]
+        prompts = [prompt_ids(self.tokenizer, *row) for row in zip(rows["messages"], rows["prefill"], strict=True)]
         answers = [self._answer(text) for text in rows["answer"]]
         if len({bool(answer) for answer in answers}) > 1:
             raise UserError("eval: some rows have an answer and some have none; give all or none")
@@ -83,10 +84,6 @@ class Scorer:
         """Float32 logits [..., vocabulary] of hidden states [..., d]."""
         values = torch.nn.functional.linear(hidden.float(), self.weight, self.bias)
         return self.softcap * torch.tanh(values / self.softcap) if self.softcap else values
-
-    def _prompt(self, messages: list[dict[str, str]], prefill: str) -> list[int]:
-        text = self.tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
-        return encode(self.tokenizer, text + prefill)
 
     def _answer(self, text: str) -> list[int]:
         return encode(self.tokenizer, text) if text else []

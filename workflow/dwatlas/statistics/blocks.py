@@ -19,9 +19,8 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 from scipy.stats import f as fisher
-from scipy.stats import t as student
 
-from dwatlas.statistics.intervals import CONFIDENCE
+from dwatlas.statistics.jackknife import half_width
 
 Blocks = Float[np.ndarray, "adapters seeds components"]
 
@@ -184,12 +183,8 @@ def noise_ceiling(N: Blocks, D: Float[np.ndarray, "adapters seeds"]) -> NoiseCei
     """
     within, between = _agreement(profiles(N, D))
     rho, seeds = _ratio(within, between), D.shape[1]
-    half = np.nan
-    if seeds > 2:
-        kept = [np.arange(seeds) != left_out for left_out in range(seeds)]
-        replicates = np.array([_ratio(*_agreement(profiles(N[:, mask], D[:, mask]))) for mask in kept])
-        variance = (seeds - 1) / seeds * np.sum((replicates - replicates.mean()) ** 2)
-        half = float(student.ppf((1 + CONFIDENCE) / 2, seeds - 1) * np.sqrt(variance))
+    kept = [np.arange(seeds) != left_out for left_out in range(seeds)]
+    half = float(half_width(np.array([_ratio(*_agreement(profiles(N[:, mask], D[:, mask]))) for mask in kept])))
     return NoiseCeiling(within, between, rho, rho - half, rho + half)
 
 

@@ -25,24 +25,23 @@ Babington Smith (1939), "The problem of m rankings"; Brennan (2001), "Generaliza
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy.special import chdtrc, stdtrit
+from scipy.special import chdtrc
 from scipy.stats import rankdata
 
 from dwatlas.statistics.arrays import FULL, Part
 from dwatlas.statistics.effects import Effects
-from dwatlas.statistics.intervals import CONFIDENCE
+from dwatlas.statistics.jackknife import half_width, without_each
 
 Profiles = Float[np.ndarray, "components seeds items"]
 Seeds = Bool[np.ndarray, " seeds"]
 
 MODES = ("keep", "drop")
-FEWEST_FOR_JACKKNIFE = 3
 DEPENDABLE = 0.8
 """The G-coefficient that counts as dependable."""
 
@@ -119,7 +118,8 @@ class Layout:
         if not whole:
             return np.nan
         single = (own - crossed) / whole
-        return float(raters * single / (1 + (raters - 1) * single))
+        stepped_up = 1 + (raters - 1) * single
+        return float(raters * single / stepped_up) if stepped_up else np.nan
 
     def concordance(self, kept: Seeds, raters: int) -> float:
         """Kendall's W of ``kept`` seeds, corrected for ties; NaN where every seed ranks all components alike.
@@ -185,7 +185,8 @@ def _record(profiles: Profiles) -> dict:
     found = {}
     for name, of in estimates.items():
         found[name] = of(everyone)
-        found[f"{name}_lo"], found[f"{name}_hi"] = np.clip(_jackknife(of, seeds), *_RANGES[name])
+        half = half_width(without_each(of, seeds))
+        found[f"{name}_lo"], found[f"{name}_hi"] = np.clip([found[name] - half, found[name] + half], *_RANGES[name])
     return {
         **shape,
         **found,
@@ -199,13 +200,3 @@ def _record(profiles: Profiles) -> dict:
 
 
 _RANGES = {"icc": (-1, 1), "icc_mean": (-np.inf, 1), "kendall_w": (0, 1), "g_coefficient": (0, 1)}
-
-
-def _jackknife(of: Callable[[Seeds], float], seeds: int) -> Float[np.ndarray, " ends"]:
-    """Interval of the statistic ``of`` (of a mask of seeds) from leaving out each seed once."""
-    if seeds < FEWEST_FOR_JACKKNIFE:
-        return np.full(2, np.nan)
-    replicates = np.array([of(np.arange(seeds) != left_out) for left_out in range(seeds)])
-    variance = (seeds - 1) / seeds * np.sum((replicates - replicates.mean()) ** 2)
-    half = stdtrit(seeds - 1, (1 + CONFIDENCE) / 2) * np.sqrt(variance)
-    return of(np.ones(seeds, dtype=bool)) + np.array([-half, half])

@@ -245,6 +245,27 @@ AGREEMENT_SCHEMA = pa.schema(
 )
 """Rank correlation of the profiles of two (adapter, seed) units, each pair once, over the components that both have."""
 
+GEOMETRY_SCHEMA = pa.schema(
+    [
+        *_CELL,
+        ("measure", pa.string()),
+        ("k", pa.int32()),
+        ("adapter", pa.string()),
+        ("other_adapter", pa.string()),
+        ("n_seeds", pa.int32()),
+        ("n_pairs", pa.int32()),
+        ("value", pa.float64()),
+        ("lo", pa.float64()),
+        ("hi", pa.float64()),
+        ("null", pa.float64()),
+        ("ceiling", pa.float64()),
+        ("share", pa.float64()),
+        ("share_lo", pa.float64()),
+        ("share_hi", pa.float64()),
+    ]
+)
+"""Likeness of the dW of two adapters, or one, in different seeds, over all pairs (``statistics.geometry``): ``value``
+with its interval, and ``share`` = (value − null)/(ceiling − null)."""
 ACROSS_SCHEMA = pa.schema(
     [
         *((name, pa.string()) for name in ("eval", "lens", "component", "mode", "effect")),
@@ -375,6 +396,7 @@ SCHEMAS = {
     "noise": NOISE_SCHEMA,
     "additivity": ADDITIVITY_SCHEMA,
     "agreement": AGREEMENT_SCHEMA,
+    "geometry": GEOMETRY_SCHEMA,
     "across": ACROSS_SCHEMA,
     "improvement": IMPROVEMENT_SCHEMA,
     "performance": PERFORMANCE_SCHEMA,

@@ -11,6 +11,7 @@ TABLES = (
     "adapters",
     "ranking",
     "noise",
+    "geometry",
     "across",
     "improvement",
     "variance",

@@ -271,6 +271,38 @@ def _noise(frame: pd.DataFrame) -> pd.DataFrame:
     )
 
 
+_LIKENESS = {
+    "cosine": "cosine of dW",
+    "cka": "CKA of dW·x",
+    "left": "φ({k}), outputs",
+    "right": "φ({k}), inputs",
+    "angle-left": "largest angle ({k}), outputs (°)",
+    "angle-right": "largest angle ({k}), inputs (°)",
+}
+
+
+def _geometry(frame: pd.DataFrame) -> pd.DataFrame:
+    heads = ["Model", "Behaviour", "Adapter", "Other", "Measure", "Seeds", "Pairs", "Likeness", "Null", "Ceiling",
+             "Share of ceiling"]  # fmt: skip
+    lines = [
+        (
+            row.model,
+            row.behaviour,
+            row.adapter,
+            "own seeds" if row.other_adapter == row.adapter else row.other_adapter,
+            _LIKENESS[row.measure].format(k=row.k),
+            str(row.n_seeds),
+            str(row.n_pairs),
+            estimate(row.value, row.lo, row.hi),
+            number(row.null),
+            number(row.ceiling),
+            estimate(row.share, row.share_lo, row.share_hi),
+        )
+        for row in frame.itertuples()
+    ]
+    return pd.DataFrame(lines, columns=heads)
+
+
 def _across(frame: pd.DataFrame) -> pd.DataFrame:
     heads = ["Eval", "Lens", "Component", "Mode", "Cells", "Least seeds", "IQM of R", "P(beats stand-in)", "Left out"]
     lines = [
@@ -366,6 +398,7 @@ _PRESENTERS = {
     "adapters": _adapters,
     "ranking": _ranking,
     "noise": _noise,
+    "geometry": _geometry,
     "across": _across,
     "improvement": _improvement,
     "variance": _variance,

@@ -19,7 +19,7 @@ PART = [*CELL, "lens", "component"]
 class StudyTables:
     """The frames of ``statistics.schemas``; ``ranking`` and ``noise`` are empty where a study has one adapter,
     ``improvement`` where no two adapters share two (model, behaviour), ``additivity`` where there are no additive
-    shares, ``overlap`` where there is one run."""
+    shares, ``overlap`` and ``geometry`` where there is one run."""
 
     retained: pd.DataFrame
     contrasts: pd.DataFrame
@@ -33,6 +33,7 @@ class StudyTables:
     noise: pd.DataFrame
     additivity: pd.DataFrame
     agreement: pd.DataFrame
+    geometry: pd.DataFrame
     across: pd.DataFrame
     improvement: pd.DataFrame
     performance: pd.DataFrame

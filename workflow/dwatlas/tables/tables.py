@@ -6,6 +6,7 @@ import pandas as pd
 
 from dwatlas.tables.comparison import across, adapters, improvement, noise, ranking
 from dwatlas.tables.excess import additivity, curves, excess
+from dwatlas.tables.geometry import geometry
 from dwatlas.tables.intervals import mean_intervals
 from dwatlas.tables.order import in_order
 from dwatlas.tables.primary import primary
@@ -38,6 +39,7 @@ def build(tables: StudyTables) -> dict[str, pd.DataFrame]:
         "adapters": adapters(tables),
         "ranking": ranking(tables),
         "noise": noise(tables),
+        "geometry": geometry(tables),
         "across": across(tables),
         "improvement": improvement(tables),
         "variance": variance(tables),

@@ -16,6 +16,7 @@ _TEX = {
     "R\\_keep": r"$R_{\mathrm{keep}}$",
     "ρ": r"$\rho$",
     "α": r"$\alpha$",
+    "φ": r"$\varphi$",
     "−": r"$-$",
     "∞": r"$\infty$",
     "–": "--",
