@@ -23,6 +23,7 @@ STUDY = {
     "control_draws": 10,
     "lenses": ["layers", "own_svd"],
     "evals": ["claims", "knowledge"],
+    "primary": {"eval": "claims", "contrast": "drop_excess", "family": "layers"},
     "catalogue": {"models": {"tiny-small": MODEL}, "adapters": {"lora-small": ADAPTER}},
 }
 """As small as it can be: the model is too weak to take on personas, so nothing is identified."""

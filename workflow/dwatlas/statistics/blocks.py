@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import f as fisher
 
-from dwatlas.statistics.jackknife import half_width
+from dwatlas.statistics.jackknife import half_width, without_each
 
 Blocks = Float[np.ndarray, "adapters seeds components"]
 
@@ -183,8 +183,7 @@ def noise_ceiling(N: Blocks, D: Float[np.ndarray, "adapters seeds"]) -> NoiseCei
     """
     within, between = _agreement(profiles(N, D))
     rho, seeds = _ratio(within, between), D.shape[1]
-    kept = [np.arange(seeds) != left_out for left_out in range(seeds)]
-    half = float(half_width(np.array([_ratio(*_agreement(profiles(N[:, mask], D[:, mask]))) for mask in kept])))
+    half = float(half_width(without_each(lambda kept: _ratio(*_agreement(profiles(N[:, kept], D[:, kept]))), seeds)))
     return NoiseCeiling(within, between, rho, rho - half, rho + half)
 
 
