@@ -1,10 +1,12 @@
 """Contrasts, additivity and agreement from effects that are known."""
 
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from dwatlas.delta.table import WHOLE
 from dwatlas.files import write_table
@@ -12,7 +14,7 @@ from dwatlas.seeds import rng
 from dwatlas.statistics import schemas
 from dwatlas.statistics.additivity import additivity, spearman
 from dwatlas.statistics.agreement import agreement
-from dwatlas.statistics.arrays import SIZES
+from dwatlas.statistics.arrays import FULL, SIZES
 from dwatlas.statistics.contrasts import contrast_records, widths
 from dwatlas.statistics.effects import Effects
 from dwatlas.statistics.families import nested_families
@@ -93,6 +95,68 @@ def test_parts_that_add_up_have_no_interaction_and_equal_shares():
 def test_redundant_parts_have_a_positive_interaction():
     line = contrasts(made({"a": (0.9, 0.9)})).loc["interaction", "a", "", "new_items"]
     assert [line.ratio, line.lo, line.hi] == pytest.approx([0.8] * 3)
+
+
+def test_hypotheses_by_hand():
+    """Δ = .1: without ``a`` 95 % are left, with ``b`` alone 5 %; the tests divide by nothing."""
+    effects = made({"a": (0.9, 0.95), "b": (0.05, 0.4)})
+    found = contrasts(effects)
+    for estimand in ("fixed_rows", "new_items"):
+        redundant, needed = (found.loc["redundant", name, "", estimand] for name in ("a", "b"))
+        assert redundant.ratio == pytest.approx(0.95 - 0.9) and redundant.p < 0.01
+        assert needed.ratio == pytest.approx(0.4 - 0.9) and needed.p > 0.99
+        nothing, much = (found.loc["nothing", name, "", estimand] for name in ("b", "a"))
+        assert nothing.ratio == pytest.approx(0.05) and nothing.p < 0.01
+        assert much.ratio == pytest.approx(0.9) and much.p > 0.99
+        keep, drop = (found.loc[f"difference_{mode}", "a", "", estimand] for mode in ("keep", "drop"))
+        assert (keep.rival, drop.rival) == ("b", "b")
+        assert keep.ratio == pytest.approx(0.9 - 0.05), "more is kept with a alone"
+        assert drop.ratio == pytest.approx(0.4 - 0.95), "less is lost without a"
+
+
+def test_non_inferiority_and_equivalence_are_the_t_tests_of_their_contrasts():
+    random = rng("test", "hypotheses")
+    noise = 0.3 * random.normal(size=(2, 5, 1))
+    effects = made({"a": (0.1, 0.95)})
+    parts = effects.lines["component"] == "a"
+    for k, mode in enumerate(("keep", "drop")):
+        effects.values["antisymmetric"][parts & (effects.lines["mode"] == mode)] += noise[k]
+    N = {mode: effects.values["antisymmetric"][parts & (effects.lines["mode"] == mode)].mean(axis=1) for mode in
+         ("keep", "drop")}  # fmt: skip
+    full, found = D.mean(axis=1), contrasts(effects)
+    above = stats.ttest_1samp(N["drop"] - 0.9 * full, 0, alternative="greater").pvalue
+    assert found.loc["redundant", "a", "", "fixed_rows"].p == pytest.approx(above)
+    sides = [stats.ttest_1samp(0.1 * full + sign * N["keep"], 0, alternative="greater").pvalue for sign in (1, -1)]
+    assert found.loc["nothing", "a", "", "fixed_rows"].p == pytest.approx(max(sides))
+
+
+def test_a_direction_that_is_not_known_is_not_tested():
+    weak = D - D.mean() + 0.01
+    found = contrasts(made({"a": (0.1, 0.9)}, {("sub", "a"): (0.2, 0.8)}, full=weak))
+    assert found.loc[["keep_excess", "drop_excess", "redundant", "nothing"], ["p", "p_moderated", "q"]].isna().all(None)
+    assert found.loc["interaction", "nats"].notna().all()
+
+
+@pytest.mark.parametrize(("number", "pairs"), [(1, 0), (3, 3), (25, 0)])
+def test_parts_are_compared_in_pairs_up_to_a_number(number, pairs):
+    found = contrasts(made({f"part-{k:02d}": (0.1 + 0.01 * k, 0.5) for k in range(number)})).reset_index()
+    assert ((found["contrast"] == "difference_keep") & (found["estimand"] == "fixed_rows")).sum() == pairs
+
+
+def test_trainings_of_the_same_data_are_one_unit():
+    """Four trainings of two draws of the data: intervals are those of the draws' two means, on 1 degree of freedom."""
+    effects = replace(made({"a": (0.5, 0.6)}), trainings=2)
+    kept = effects.lines["seed"] < 4
+    four = Effects(
+        effects.lines[kept].reset_index(drop=True), {"antisymmetric": effects.values["antisymmetric"][kept]}, 2
+    )
+    units = four.in_units()
+    means = (D[:4] / 2 * np.array([1, 1, 1, 1])[:, None]).reshape(2, 2, -1).sum(axis=1)
+    assert units.values["antisymmetric"][units.parts[FULL]] == pytest.approx(means)
+    assert units.lines["seed"].unique().tolist() == [0, 1] and units.n_seeds(units.parts[FULL]) == 4
+    line = contrasts(units).loc["interaction", "a", "", "fixed_rows"]
+    assert (line.n_seeds, line.n_units) == (4, 2) and line.ratio == pytest.approx(0.1)
+    assert effects.in_units().n_seeds(effects.in_units().parts[FULL]) == 5, "the last draw has one training"
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -207,6 +207,68 @@ def test_z_and_randomisation_p_by_hand(effect):
     assert half.randomisation_p == pytest.approx(11 / 21)
 
 
+def test_the_even_part_is_what_both_signs_do_alike():
+    bent = summarise(make_scores({"layer-0": 0.25, "layer-1": 0.75}, even=0.5))
+    assert retained(bent, "full", "full", "even").effect_nats == pytest.approx(0.5, abs=1e-5)
+    assert retained(bent, "layer-0", "keep", "even").retained == pytest.approx(0.25, abs=1e-4)
+    swapped = make_scores({"layer-0": 0.25, "layer-1": 0.75}, even=0.5)
+    swapped = summarise(swapped.assign(alpha=-swapped["alpha"])).retained
+    own = bent.retained["effect"] == "even"
+    assert np.array_equal(swapped.loc[own, "effect_nats"], bent.retained.loc[own, "effect_nats"])
+
+
+def test_items_that_go_the_other_way_are_counted():
+    scores = make_scores(effect=1.0, seed_sd=0.0)
+    turned = scores["item"] == "item-2"
+    scores.loc[turned, "lr"] *= -1
+    assert retained(summarise(scores), "full", "full").opposite_items == pytest.approx(1 / ITEMS)
+
+
+def test_trainings_that_share_their_data_are_no_independent_seeds():
+    """Ten seeds, two trainings a draw: the interval is that of five draws' means, and the variance is told apart."""
+    scores = make_scores({"layer-0": 0.25}, seeds=range(10), seed_sd=0.5)
+    units = statistics.summarise(scores, nulls=NULLS, trainings=2)
+    full = retained(units, "full", "full")
+    assert (full.n_seeds, full.n_units) == (10, 5)
+    means = [np.mean([3.0 + 0.5 * rng("test", "seed", 2 * k + j).normal() for j in (0, 1)]) for k in range(5)]
+    item_part = 0.1 * rng("test", "items").normal(size=(2, ITEMS))[1].mean()
+    half = stats.t.ppf(0.975, 4) * stats.sem(means)
+    expected = np.mean(means) + item_part + np.array([-half, half])
+    assert [full.effect_lo, full.effect_hi] == pytest.approx(expected, abs=1e-5)
+    facets = set(units.variance.query("effect == 'antisymmetric'")["facet"])
+    assert facets == {"data", "training", "item", "data_item", "residual"}
+    assert len(units.seeds.query("component == 'full' and effect == 'antisymmetric'")) == 10, "every training is a dot"
+
+
+def test_nested_families_have_bands_from_eight_seeds_on():
+    kept = {"top-1": 0.2, "top-2": 0.5, "top-4": 0.8, "rest": 0.2}
+    noise = rng("test", "bands").normal(size=10)
+
+    def of(seeds):
+        scores = make_scores(kept, seeds=range(seeds))
+        scores["energy_frac"] = scores["component"].map(kept).fillna(0.5)
+        scores["lr"] += scores["alpha"] * scores["label"] * (0.2 * noise[scores["seed"]] * scores["energy_frac"])
+        return summarise(typed(scores)).retained.query("effect == 'antisymmetric' and estimand == 'fixed_rows'")
+
+    table = of(8).set_index(["component", "mode"])
+    for name in ("top-1", "top-2", "top-4"):
+        line = table.loc[name, "keep"]
+        assert line.band_lo <= line.lo <= line.retained <= line.hi <= line.band_hi
+    assert np.isnan(table.loc["rest", "keep"].band_lo)
+    assert of(7)["band_lo"].isna().all()
+
+
+def test_the_crossed_bootstrap_stands_beside_the_intervals_for_new_items(tables):
+    scores = make_scores({"layer-0": 0.3, "layer-1": 0.7})
+    scores["lr"] += (0.3 * rng("test", "boot").normal(size=len(scores))).astype("float32")
+    table = summarise(scores).retained.query("effect == 'antisymmetric' and lens == 'layers'")
+    new, fixed = (table[table["estimand"] == name] for name in ("new_items", "fixed_rows"))
+    assert ((new["bootstrap_lo"] < new["retained"]) & (new["retained"] < new["bootstrap_hi"])).all()
+    assert fixed["bootstrap_lo"].isna().all()
+    again = summarise(scores).retained.query("effect == 'antisymmetric' and lens == 'layers'")
+    assert np.array_equal(again["bootstrap_lo"], table["bootstrap_lo"], equal_nan=True)
+
+
 def test_one_seed_is_not_identified():
     part = retained(summarise(make_scores(seeds=[3])), "layer-1", "keep")
     assert (part.n_seeds, part.verdict) == (1, "not_identified")
