@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from glob import glob
 from itertools import combinations, product
@@ -32,7 +32,6 @@ from dwatlas.tables.present import ABSENT, number
 
 FEWEST, MOST_NAMED = 2, 8
 """Pilot seeds below which nothing is known of how seeds vary, and files up to which a command names them."""
-MARGIN = 0.1
 """Margin where a study names none."""
 _WORDS = {
     "effect": "the full effect is not 0",
@@ -54,7 +53,8 @@ class Pilot:
 
 def power_answer(plan: Plan, arguments: Sequence[str]) -> Answer:
     """Power of every contrast, from all pilot seeds on disk; ``arguments`` choose the study, as for snakemake."""
-    seeds, margin = len(plan.study.seeds), getattr(plan.study, "margin", MARGIN)
+    margin = plan.study.margin
+    seeds = len(_units(plan, plan.study.seeds))
     pilots = [pilot for cell in plan.cells for pilot in _pilots(plan, cell)]
     known = [pilot for pilot in pilots if pilot.effects is not None]
     content = {
@@ -87,10 +87,15 @@ def _pilots(plan: Plan, cell: dict[str, str]) -> Iterator[Pilot]:
         own = scores[scores["eval"] == name]
         there = [path for path in anchors if (own["seed"] == _seed(path)).any()]
         effects = None
-        if len(there) >= FEWEST:
+        if len(_units(plan, map(_seed, there))) >= FEWEST:
             (array,) = score_arrays(own, absent)
-            effects = measure_effects(array)
+            effects = measure_effects(array, plan.study.seed_varies.trainings_per_data).in_units()
         yield Pilot(cell | {"eval": name}, there, effects)
+
+
+def _units(plan: Plan, seeds: Iterable[int]) -> set[int]:
+    """The draws of the training data of ``seeds``, which are what effects are averaged over."""
+    return {seed // plan.study.seed_varies.trainings_per_data for seed in seeds}
 
 
 def _seed(path: str) -> int:
@@ -132,7 +137,9 @@ def _first(plan: Plan, pilots: list[Pilot], arguments: Sequence[str]) -> list[st
     if not pilots:
         return []
     cells = list(dict.fromkeys(tuple(pilot.cell.items())[:3] for pilot in pilots))
-    seeds = [*sorted(plan.study.seeds), max(plan.study.seeds) + 1][:FEWEST]
+    trainings = plan.study.seed_varies.trainings_per_data
+    of_unit = {seed // trainings: seed for seed in sorted(plan.study.seeds, reverse=True)}
+    seeds = [*sorted(of_unit.values()), (max(of_unit) + 1) * trainings][:FEWEST]
     files = [paths.ANCHORS.format(**dict(cell), seed=seed) for cell, seed in product(cells, seeds)]
     targets = [files] if len(files) <= MOST_NAMED else []
     return [shlex.join(["snakemake", "--cores", "1", *some, *arguments]) for some in (*targets, ["--until", "anchors"])]

@@ -12,12 +12,12 @@ CAPTIONS = {
         "What each part does beyond its lens's null: carried alone beyond what random stand-ins carry (left), lost "
         "without it beyond what is lost without them (right), as shares of the full effect. Dots are seeds, each less "
         "the mean of its own stand-ins; the tick is the ratio of means, the bar its 95 % Fieller interval. A star: "
-        "q < 0.05 (one-sided, Benjamini–Hochberg within the lens). Of more than 40 parts the 30 with the largest "
+        "q < 0.05 (one-sided, adjusted within the lens). Of more than 40 parts the 30 with the largest "
         "|excess| are shown. Hatched rows are not identified: the excess is in nats."
     ),
     "map": (
         "The share of the full effect that is lost without each part (1 − R_drop) and left with it alone (R_keep), "
-        "with its spread over seeds. A dot marks q < 0.05 (Benjamini–Hochberg within the lens); hatched cells are "
+        "with its spread over seeds. A dot marks q < 0.05 (adjusted within the lens); hatched cells are "
         "not identified. Where parts are places in the model, a map of layers for each adapter. Of more than 40 "
         "other parts the 30 with the largest |excess| are shown."
     ),
@@ -26,8 +26,8 @@ CAPTIONS = {
         "parameters. Filled circles are R_keep, hollow diamonds 1 − R_drop; lines join parts that grow. y = e is what "
         "a random partition gives on average, y = √e a uniform shrink of dW, crosses are the part's share of the sum "
         "of singular values. Seeds are drawn for up to 40 parts. Grey: random stand-ins, 5–95 %. "
-        "AUC excess is the area between a growing part's curve and its null's over energy, with its 95 % Fieller "
-        "interval."
+        "From 8 seeds on, shades of the line's colour hold the whole curve at once (95 %, max-T). AUC excess is the "
+        "area between a growing part's curve and its null's over energy, with its 95 % Fieller interval."
     ),
     "shares": (
         "Each part's additive share of the full effect (integrated gradients along α) against what is lost without it. "

@@ -21,7 +21,7 @@ from dwatlas.figures.largest import MANY
 from dwatlas.figures.ratios import caption, goes_beyond, ratios, tidy
 from dwatlas.statistics.families import nested_families
 from dwatlas.tables.present import VERDICTS, estimate
-from dwatlas.tables.study import NOT_IDENTIFIED, StudyTables, contrasts, pick
+from dwatlas.tables.study import NOT_IDENTIFIED, StudyTables, components, contrasts, pick
 
 WIDTH, HEIGHT = 2.75, 2.6
 NAMES_HEIGHT, AREAS_WIDTH = 0.55, 1.6
@@ -38,14 +38,20 @@ _DRAWN = ["full", "estimate", "seed", "control"]
 def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) -> pd.DataFrame:
     """The lens in long form (``ratios``), drop lines turned into ``value`` = 1 − R_drop; fixed rows only.
 
+    Series ``band`` has the bands that hold for all members of a nested family at once, where there are seeds enough.
     Series ``area`` has the AUC excess of each nested family (its stem as ``component``) over its structural null.
     """
     lines = ratios(tables, model, behaviour, eval, lens)
-    lines = lines[lines["series"].isin(_DRAWN)].reset_index(drop=True)
+    cell = {"model": model, "behaviour": behaviour, "eval": eval, "lens": lens}
+    bands = components(tables.retained).pipe(pick, **cell).dropna(subset="band_lo").drop(columns=["lo", "hi"])
+    bands = bands.rename(columns={"retained": "value", "band_lo": "lo", "band_hi": "hi"}).assign(
+        series="band", unit="ratio"
+    )
+    drawn = [lines[lines["series"].isin(_DRAWN)], bands.reindex(columns=lines.columns)]
+    lines = pd.concat([frame for frame in drawn if len(frame)], ignore_index=True)
     lost = (lines["mode"] == "drop") & (lines["unit"] == "ratio")
     turned = 1 - lines[["value", "hi", "lo"]].set_axis(["value", "lo", "hi"], axis=1)
     lines.loc[lost, ["value", "lo", "hi"]] = turned[lost]
-    cell = {"model": model, "behaviour": behaviour, "eval": eval, "lens": lens}
     areas = [
         pick(contrasts(tables, f"auc_{mode}"), **cell).assign(mode=mode, series="area", unit="ratio")
         for mode in ("keep", "drop")
@@ -112,6 +118,7 @@ def _panel(axes: Axes, lines: pd.DataFrame, colour: str, size: str, reach: float
         if len(kept) <= MANY:
             _seeds(axes, pick(lines, series="seed", mode=mode), families, mode, colour, size)
         _estimates(axes, pick(estimates, mode=mode, unit="ratio"), families, mode, colour, size)
+        _bands(axes, pick(lines, series="band", mode=mode), families, colour, size)
     if size == "energy_frac":
         name_above(axes, kept.set_index("component")[size])
 
@@ -176,8 +183,15 @@ def _estimates(axes: Axes, lines: pd.DataFrame, families, mode: str, colour: str
             axes.plot(x, np.full(len(x), edge), linestyle="", marker=marker, color=colour, markersize=4, clip_on=False)
 
 
+def _bands(axes: Axes, lines: pd.DataFrame, families, colour: str, size: str) -> None:
+    for family in families:
+        line = lines[lines["component"].isin(family)].sort_values(size, kind="stable")
+        axes.fill_between(line[size], line["lo"], line["hi"], color=colour, alpha=0.12, linewidth=0, zorder=2)
+
+
 def _legend(data: pd.DataFrame) -> list:
     grey = "#555555"
+    bands = [Patch(facecolor=grey, alpha=0.2, label="95 % band of the whole curve")]
     nuclear = [Line2D([], [], color=NUCLEAR, marker="x", markersize=3.5, linewidth=0.8, label="nuclear fraction")]
     return [
         Line2D([], [], color=grey, marker="o", markersize=4.5, linewidth=1.3, label="$R_{\\mathrm{keep}}$"),
@@ -188,5 +202,6 @@ def _legend(data: pd.DataFrame) -> list:
         Line2D([], [], color="#8A8A8A", linewidth=0.7, linestyle=(0, (2, 2)), label="stand-ins dropped, 5–95 %"),
         Line2D([], [], color="#777777", linewidth=0.8, linestyle=(0, (1, 1.5)), label="$y = e$"),
         Line2D([], [], color="#777777", linewidth=0.8, linestyle=(0, (4, 2)), label="$y = \\sqrt{e}$"),
+        *(bands if (data["series"] == "band").any() else []),
         *(nuclear if data["nuclear_frac"].notna().any() else []),
     ]  # fmt: skip

@@ -202,7 +202,7 @@ def legend(data: pd.DataFrame) -> list:
     """What dots and hatching mean, where there are any."""
     handles = []
     if (data["share"].notna() & (data["q"] < SIGNIFICANT)).any():
-        label = f"differs from 0 (q < {SIGNIFICANT}, Benjamini–Hochberg)"
+        label = f"differs from 0 (q < {SIGNIFICANT}, within the lens)"
         handles.append(Line2D([], [], color=style.INK, marker="o", markersize=2.2, linestyle="", label=label))
     if data["share"].isna().any():
         handles.append(Patch(facecolor="#F2F2F2", edgecolor=style.HATCH, hatch="//////", linewidth=0,
