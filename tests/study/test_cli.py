@@ -157,6 +157,7 @@ def test_the_plan_is_what_snakemake_would_run_and_times_are_means_of_those_alike
     counts = {rule: entry["jobs"] for rule, entry in content["rules"].items()}
     assert counts | {"study": 1} == job_counts(printed)
     assert content["rules"]["train"] == {"jobs": 3, "seconds": 90.0}
+    assert content["primary"]["family"] == "layers" and len(content["primary"]["sha256"]) == 64
     assert content["benchmarks"] == 47 and content["unknown"] == []
     assert content["wall_seconds"] >= 90 and content["gpu_hours"] >= 90 / 3600
     assert re.search(r"train +3 +2 min", text)

@@ -84,6 +84,9 @@ CONFIG = {
     "split lenses into jobs of two components": (study(components_per_job=2), ABLATIONS | {"ablate": 2 * (2 + 8)}),
     "change the draws of controls": (study(control_draws=11), ABLATIONS | {"anchors": 2}),
     "change the doses of ablations": (study(alphas={"ablation": [-1, -0.5, 0, 1]}), ABLATIONS),
+    "state another primary": (study(primary={"eval": "claims", "contrast": "keep", "family": "own_svd"}), STATISTICS),
+    "change the margin": (study(margin=0.2), STATISTICS),
+    "let trainings share their data": (study(seed_varies={"trainings_per_data": 2}), AGGREGATES | SEED),
     "rename the study": (study(study="renamed"), AGGREGATES | {"overlap": 1}),
     "reorder keys": (reorder_keys, NOTHING),
     "reorder seeds, lenses and evals": (

@@ -8,12 +8,12 @@ from study_frames import study_tables
 from test_report import FACTS
 from test_statistics_tables import NULLS, make_scores
 
-from dwatlas.provenance import canonical_json
+from dwatlas.provenance import canonical_json, digest
 from dwatlas.report.page import render
 from dwatlas.report.primary import NONE_STATED, WHAT, is_primary, primary_sentences, statement
 from dwatlas.statistics import schemas
 from dwatlas.statistics.contrasts import CONTRASTS
-from dwatlas.statistics.registration import digest, registration
+from dwatlas.statistics.registration import registration
 from dwatlas.statistics.retained import summarise
 from dwatlas.tables.primary import primary
 from dwatlas.tables.study import StudyTables

@@ -13,7 +13,9 @@ from statistics import mean
 
 from dwatlas.cli.answer import Answer, plural, table
 from dwatlas.cli.study import add_study_arguments, chosen_plan, study_arguments
+from dwatlas.provenance import digest
 from dwatlas.state.judge import Judge
+from dwatlas.study import Plan
 from dwatlas.tasks import BENCHMARK, USE_A_GPU, Task
 
 STAGES = (
@@ -52,7 +54,8 @@ def answer(arguments: argparse.Namespace) -> Answer:
         from dwatlas.cli.power import power_answer
 
         return power_answer(chosen_plan(arguments), study_arguments(arguments))
-    verdicts = Judge(chosen_plan(arguments)).verdicts()
+    plan = chosen_plan(arguments)
+    verdicts = Judge(plan).verdicts()
     todo = [task for task, verdict in verdicts.items() if verdict.state not in ("done", "running")]
     records = list(recorded())
     predicted = {task: predict(task, records) for task in todo}
@@ -75,8 +78,16 @@ def answer(arguments: argparse.Namespace) -> Answer:
         "cores": arguments.cores,
         "unknown": unknown,
         "benchmarks": len(records),
+        "primary": _primary(plan),
     }
     return Answer(content, _text(content))
+
+
+def _primary(plan: Plan) -> dict | None:
+    """What the study states as primary, with the hash of its statement."""
+    if plan.statement is None:
+        return None
+    return {**plan.statement["primary"], "sha256": digest(plan.statement)}
 
 
 def recorded() -> Iterator[tuple[Task, float]]:
@@ -134,6 +145,11 @@ def wall_seconds(seconds: dict[Task, float], cores: int, gpus: int) -> float:
 
 
 def _text(content: dict) -> str:
+    stated = "\n\nprimary: {contrast} of {family} on {eval}; statement {sha256}"
+    return _jobs_text(content) + (stated.format(**content["primary"]) if content["primary"] else "")
+
+
+def _jobs_text(content: dict) -> str:
     if not content["jobs"]:
         return "nothing to run: every result is what would be made now"
     rows = [

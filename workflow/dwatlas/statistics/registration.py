@@ -7,23 +7,17 @@ or a registry, it proves that the statement was not made afterwards.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 
 import pandas as pd
 
-from dwatlas.provenance import canonical_json
+from dwatlas.provenance import canonical_json, digest
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL
 from dwatlas.statistics.frames import frame_of
 
 _MATCHED = {"eval": "eval", "effect": "effect", "estimand": "estimand", "family": "lens"}
 """Key of the statement → column of the results."""
-
-
-def digest(statement: Mapping) -> str:
-    """SHA-256 of a statement as canonical JSON."""
-    return hashlib.sha256(canonical_json(statement).encode()).hexdigest()
 
 
 def registration(statement: Mapping | None) -> pd.DataFrame:
