@@ -18,7 +18,7 @@ from dwatlas.cli.answer import Answer, plural, table
 from dwatlas.files import read_table
 from dwatlas.scoring.rows import SCORE_SCHEMA
 from dwatlas.statistics.arrays import FULL, score_arrays
-from dwatlas.statistics.effects import PRIMARY_EFFECT, Effects, measure_effects
+from dwatlas.statistics.effects import SHOWN_EFFECT, Effects, measure_effects
 from dwatlas.statistics.power import (
     ALPHA,
     MOST_SEEDS,
@@ -60,7 +60,7 @@ def power_answer(plan: Plan, arguments: Sequence[str]) -> Answer:
     content = {
         "study": plan.study.study,
         "seeds": seeds,
-        "effect": PRIMARY_EFFECT,
+        "effect": SHOWN_EFFECT,
         "alpha": ALPHA,
         "power": POWER,
         "margin": margin,
@@ -113,8 +113,8 @@ def _cell(plan: Plan, pilot: Pilot, seeds: int, margin: float) -> dict:
     sizes = {lens: len(plan.components[model, adapter, lens]) for lens in plan.study.lenses}
     return {
         **pilot.cell,
-        **pilot_summary(pilot.effects, PRIMARY_EFFECT, seeds),
-        "contrasts": list(power_records(pilot.effects, PRIMARY_EFFECT, seeds, margin, sizes)),
+        **pilot_summary(pilot.effects, SHOWN_EFFECT, seeds),
+        "contrasts": list(power_records(pilot.effects, SHOWN_EFFECT, seeds, margin, sizes)),
     }
 
 
@@ -127,7 +127,7 @@ def _pair(one: Pilot, other: Pilot, seeds: int) -> Iterator[dict]:
 
 def _full(effects: Effects) -> dict[int, float]:
     lines = effects.parts[FULL]
-    means = effects.values[PRIMARY_EFFECT][lines].mean(axis=1)
+    means = effects.values[SHOWN_EFFECT][lines].mean(axis=1)
     return dict(zip(effects.seeds[lines].tolist(), means.tolist(), strict=True))
 
 
@@ -148,7 +148,7 @@ def _first(plan: Plan, pilots: list[Pilot], arguments: Sequence[str]) -> list[st
 def _text(content: dict) -> str:
     heading = (
         f"study {content['study']}, {plural(content['seeds'], 'seed')}: what it can detect with {POWER:.0%} power at "
-        f"α = {ALPHA:g}, Δ = {content['margin']:g}, effect {PRIMARY_EFFECT}"
+        f"α = {ALPHA:g}, Δ = {content['margin']:g}, effect {SHOWN_EFFECT}"
     )
     parts = [heading, *(_cell_text(cell, content) for cell in content["cells"])]
     if content["adapters"]:

@@ -17,7 +17,7 @@ from dwatlas.statistics.across import CELL, FEWEST_CELLS
 from dwatlas.statistics.blocks import profiles
 from dwatlas.tables.order import natural
 from dwatlas.tables.present import ABSENT, estimate
-from dwatlas.tables.study import NOT_IDENTIFIED, PRIMARY_EFFECT, StudyTables, pick
+from dwatlas.tables.study import NOT_IDENTIFIED, SHOWN_EFFECT, StudyTables, pick
 
 GREY = "#555555"
 COLUMNS = ["eval", "lens", "component", "mode", "series", *CELL, "seed", "value", "lo", "hi", "beats", "beats_lo",
@@ -48,7 +48,7 @@ def data(tables: StudyTables, eval: str, lens: str) -> pd.DataFrame:
 
 def _seeds(tables: StudyTables, where: dict[str, str]) -> pd.DataFrame:
     part = ["component", "mode"]
-    lines = pick(tables.seeds, **where, effect=PRIMARY_EFFECT)
+    lines = pick(tables.seeds, **where, effect=SHOWN_EFFECT)
     gates = pick(tables.performance, **where)[[*CELL, "mode", "verdict"]].drop_duplicates()
     known = lines.merge(gates[gates["verdict"] != NOT_IDENTIFIED], on=[*CELL, "mode"])
     found = []

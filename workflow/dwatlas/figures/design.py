@@ -16,9 +16,9 @@ from dwatlas.statistics.reliability import DEPENDABLE
 from dwatlas.tables.order import in_order, natural
 from dwatlas.tables.study import (
     NOT_IDENTIFIED,
-    PRIMARY_EFFECT,
     SEEDS_AND_ITEMS,
     SEEDS_ONLY,
+    SHOWN_EFFECT,
     StudyTables,
     full_effects,
     pick,
@@ -38,7 +38,7 @@ def data(tables: StudyTables, model: str, behaviour: str, eval: str) -> pd.DataF
     interval. One line without values where nothing can be estimated."""
     cell = {"model": model, "behaviour": behaviour, "eval": eval}
     full = pick(full_effects(tables.retained), **cell).set_index("adapter")
-    lines = pick(tables.design, **cell, effect=PRIMARY_EFFECT).copy()
+    lines = pick(tables.design, **cell, effect=SHOWN_EFFECT).copy()
     if lines.empty:
         return pd.DataFrame([cell]).reindex(columns=COLUMNS)
     lines["own"] = lines["n_seeds"] == lines["adapter"].map(full["n_seeds"])
@@ -47,7 +47,7 @@ def data(tables: StudyTables, model: str, behaviour: str, eval: str) -> pd.DataF
     unit = lines["adapter"].map(full["full_effect_nats"].abs())
     lines["value"] = lines["value"].where(lines["quantity"] != "half_width", lines["value"] / unit)
     keys = ["adapter", "lens", "mode"]
-    known = pick(tables.reliability, **cell, effect=PRIMARY_EFFECT)[[*keys, "g_coefficient_lo", "g_coefficient_hi"]]
+    known = pick(tables.reliability, **cell, effect=SHOWN_EFFECT)[[*keys, "g_coefficient_lo", "g_coefficient_hi"]]
     lines = lines.merge(known.set_axis([*keys, "lo", "hi"], axis=1), how="left", on=keys)
     lines.loc[~lines["own"], ["lo", "hi"]] = np.nan
     return in_order(lines[COLUMNS], ["lens", "mode", "adapter", "estimand", "n_seeds"])

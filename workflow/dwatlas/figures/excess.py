@@ -15,7 +15,7 @@ from dwatlas.figures.largest import largest, left_out
 from dwatlas.figures.map import SIGNIFICANT
 from dwatlas.figures.ratios import caption, component_names, goes_beyond, tidy
 from dwatlas.tables.present import VERDICTS, estimate, number
-from dwatlas.tables.study import NOT_IDENTIFIED, PRIMARY_EFFECT, StudyTables, contrasts, full_effects, pick
+from dwatlas.tables.study import NOT_IDENTIFIED, SHOWN_EFFECT, StudyTables, contrasts, full_effects, pick
 
 MODES = ("keep", "drop")
 AXIS = {"keep": "keep excess (alone)", "drop": "drop excess (lost without it)"}
@@ -34,7 +34,7 @@ def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) 
     series = [full, *(_estimates(tables, {**cell, "lens": lens}, mode) for mode in MODES)]
     known = pd.concat(series[1:])
     known = known.loc[known["unit"] == "ratio", ["adapter", "component", "mode"]]
-    seeds = pick(tables.seeds, **cell, lens=lens, effect=PRIMARY_EFFECT).merge(known)
+    seeds = pick(tables.seeds, **cell, lens=lens, effect=SHOWN_EFFECT).merge(known)
     series.append(_seeds(seeds))
     return largest(tidy(pd.concat([frame for frame in series if len(frame)]), {**cell, "lens": lens}, COLUMNS), tables)
 

@@ -17,7 +17,7 @@ from dwatlas.statistics.aggregates import performance
 from dwatlas.statistics.blocks import profiles
 from dwatlas.tables.order import natural
 from dwatlas.tables.present import VERDICTS
-from dwatlas.tables.study import NOT_IDENTIFIED, PRIMARY_EFFECT, StudyTables, pick
+from dwatlas.tables.study import NOT_IDENTIFIED, SHOWN_EFFECT, StudyTables, pick
 
 TITLES = {"drop": "left without a part: $R_{\\mathrm{drop}}$", "keep": "left with a part alone: $R_{\\mathrm{keep}}$"}
 BAND = "band: 95 %, pointwise percentiles over whole seeds resampled, too short at few seeds"
@@ -33,7 +33,7 @@ def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) 
     lines = pick(tables.performance, **where)
     own = pick(lines, **cell).assign(series="estimate")
     known = own.loc[own["verdict"] != NOT_IDENTIFIED, ["adapter", "mode", "verdict", "n_seeds"]].drop_duplicates()
-    parts = pick(tables.seeds, **cell, **where, effect=PRIMARY_EFFECT).merge(known, on=["adapter", "mode"])
+    parts = pick(tables.seeds, **cell, **where, effect=SHOWN_EFFECT).merge(known, on=["adapter", "mode"])
     seeds = pd.DataFrame(_seed_records(parts), columns=["adapter", "mode", "seed", "tau", "share"])
     series = [own, seeds.assign(series="seed"), pick(lines, model=ALL).assign(series="all")]
     frame = pd.concat([some for some in series if len(some)] or [own]).assign(**cell, **where)

@@ -13,9 +13,9 @@ import pandas as pd
 from dwatlas.tables.order import natural
 from dwatlas.tables.study import (
     NOT_IDENTIFIED,
-    PRIMARY_EFFECT,
     SEEDS_AND_ITEMS,
     SEEDS_ONLY,
+    SHOWN_EFFECT,
     StudyTables,
     full_effects,
     pick,
@@ -31,7 +31,7 @@ _LINE = ["adapter", "component", "mode"]
 def ratios(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) -> pd.DataFrame:
     """The long frame of one (model, behaviour, eval, lens), sorted by adapter, component and mode."""
     cell = {"model": model, "behaviour": behaviour, "eval": eval}
-    part = {**cell, "lens": lens, "effect": PRIMARY_EFFECT}
+    part = {**cell, "lens": lens, "effect": SHOWN_EFFECT}
     retained = pick(tables.retained, **part)
     retained = retained[retained["mode"].isin(MODES)]
     series = [

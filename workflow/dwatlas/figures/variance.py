@@ -15,7 +15,7 @@ from dwatlas.figures.ratios import span
 from dwatlas.tables.order import in_order, natural
 from dwatlas.tables.present import number
 from dwatlas.tables.reliability import FACETS
-from dwatlas.tables.study import CELL, NOT_IDENTIFIED, PRIMARY_EFFECT, StudyTables, full_effects, pick
+from dwatlas.tables.study import CELL, NOT_IDENTIFIED, SHOWN_EFFECT, StudyTables, full_effects, pick
 
 BAR, GAP, BEYOND = 0.15, 0.6, 1.6
 SHADES = {"seed": 1.0, "data": 1.0, "training": 0.75, "item": 0.5, "data_item": 0.35, "residual": 0.22}
@@ -26,7 +26,7 @@ COLUMNS = ["model", "behaviour", "eval", "adapter", "facet", "series", "seed", "
 def data(tables: StudyTables, model: str, behaviour: str) -> pd.DataFrame:
     """One line per eval, adapter and facet: its SD in nats with its interval, and what it adds to the variance of the
     mean; for the first facet also each ``seed``'s distance from the mean over seeds."""
-    cell = {"model": model, "behaviour": behaviour, "effect": PRIMARY_EFFECT}
+    cell = {"model": model, "behaviour": behaviour, "effect": SHOWN_EFFECT}
     lines = pick(tables.variance, **cell).merge(full_effects(tables.retained)[[*CELL, "verdict"]], on=CELL)
     lines = lines.assign(series="estimate", value=lines["sd"], lo=lines["sd_lo"], hi=lines["sd_hi"])
     lines = lines.sort_values("facet", key=lambda names: names.map(list(FACETS).index), kind="stable")

@@ -39,7 +39,7 @@ from dwatlas.statistics import schemas
 from dwatlas.statistics.aggregates import interquartile_mean, performance
 from dwatlas.statistics.arrays import FULL
 from dwatlas.statistics.blocks import profiles
-from dwatlas.statistics.effects import PRIMARY_EFFECT
+from dwatlas.statistics.effects import SHOWN_EFFECT
 from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import gate, seed_covariance, verdict_of
 from dwatlas.statistics.ranking import direction, improvement, improvements, percentile_interval, resamples
@@ -105,7 +105,7 @@ class TrainedCell:
 
 def across(seeds: pd.DataFrame) -> Across:
     """The aggregates of a study from its frame ``seeds`` (``schemas``)."""
-    lines = seeds[seeds["effect"] == PRIMARY_EFFECT]
+    lines = seeds[seeds["effect"] == SHOWN_EFFECT]
     weights = {block: _block_weights(block, own["seed"]) for block, own in lines.groupby(BLOCK)}
     full = lines[(lines["lens"] == FULL.lens) & (lines["mode"] == FULL.mode)]
     found, profiled = [], []
@@ -113,7 +113,7 @@ def across(seeds: pd.DataFrame) -> Across:
         about = {"eval": name, "lens": lens, "mode": mode}
         cells = [_cell(key, own, weights[key[:2]]) for key, own in parts.groupby(CELL)]
         cells = [cell for cell in cells if cell.components]
-        found += [about | {"effect": PRIMARY_EFFECT} | record for record in _part_records(cells, mode)]
+        found += [about | {"effect": SHOWN_EFFECT} | record for record in _part_records(cells, mode)]
         profiled += [about | record for record in _profile_records(cells)]
     better = [
         {"eval": name} | record for name, own in full.groupby("eval") for record in _improvement_records(own, weights)

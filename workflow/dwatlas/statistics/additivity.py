@@ -16,7 +16,7 @@ from dwatlas.delta.table import WHOLE
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL, GROUP
 from dwatlas.statistics.blocks import FEWEST_COMPONENTS
-from dwatlas.statistics.effects import PRIMARY_EFFECT
+from dwatlas.statistics.effects import SHOWN_EFFECT
 from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import mean_interval
 
@@ -29,7 +29,7 @@ def additivity(seeds: pd.DataFrame, shares: pd.DataFrame) -> pd.DataFrame:
 
     Components and seeds that both have; Spearman is null below three components.
     """
-    own = seeds[seeds["effect"] == PRIMARY_EFFECT]
+    own = seeds[seeds["effect"] == SHOWN_EFFECT]
     full = own.loc[(own["lens"] == FULL.lens) & (own["mode"] == FULL.mode), [*GROUP, "seed", "effect_nats"]]
     dropped = own[own["mode"] == "drop"]
     lost = dropped[_PART].assign(lost=dropped["full_effect_nats"] - dropped["effect_nats"])

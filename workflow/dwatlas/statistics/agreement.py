@@ -9,7 +9,7 @@ import pandas as pd
 
 from dwatlas.statistics import schemas
 from dwatlas.statistics.additivity import unit_ranks
-from dwatlas.statistics.effects import PRIMARY_EFFECT
+from dwatlas.statistics.effects import SHOWN_EFFECT
 from dwatlas.statistics.frames import frame_of
 
 CELL = ["model", "behaviour", "eval", "lens", "mode"]
@@ -22,7 +22,7 @@ def agreement(seeds: pd.DataFrame) -> pd.DataFrame:
     A profile is the effect left with each component alone (``keep``), or lost without it, D − N (``drop``), in nats;
     the antisymmetric effect.
     """
-    lines = seeds[(seeds["effect"] == PRIMARY_EFFECT) & seeds["mode"].isin(["keep", "drop"])]
+    lines = seeds[(seeds["effect"] == SHOWN_EFFECT) & seeds["mode"].isin(["keep", "drop"])]
     lost = lines["full_effect_nats"] - lines["effect_nats"]
     lines = lines.assign(value=lines["effect_nats"].where(lines["mode"] == "keep", lost))
     records = [

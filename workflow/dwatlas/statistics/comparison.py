@@ -28,7 +28,7 @@ from dwatlas.statistics.blocks import (
     smallest_p,
     variance_shares,
 )
-from dwatlas.statistics.effects import PRIMARY_EFFECT
+from dwatlas.statistics.effects import SHOWN_EFFECT
 from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import gate, mean_interval, seed_covariance, verdict_of
 from dwatlas.statistics.measures import measure_records, seed_measures
@@ -64,7 +64,7 @@ def compare(
 
     ``headline`` is the eval that transfer is relative to; ``trainable`` is model → adapter → trainable parameters.
     """
-    seeds = seeds[seeds["effect"] == PRIMARY_EFFECT]
+    seeds = seeds[seeds["effect"] == SHOWN_EFFECT]
     measures, ranking, noise = [], [], []
     for key, lines in seeds.groupby(CELL):
         cell = dict(zip(CELL, key, strict=True))

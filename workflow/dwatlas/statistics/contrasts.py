@@ -35,7 +35,7 @@ from jaxtyping import Float, Int
 
 from dwatlas.delta.table import WHOLE
 from dwatlas.statistics.arrays import FULL, Part
-from dwatlas.statistics.effects import PRIMARY_EFFECT, Effects, Family
+from dwatlas.statistics.effects import SHOWN_EFFECT, Effects, Family
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.intervals import ESTIMANDS, Array, fieller
 from dwatlas.statistics.testing import Tested, above_zero, two_sided, within
@@ -85,7 +85,7 @@ def contrast_records(
     for contrast in found:
         for estimand in ESTIMANDS:
             yield from _records(effects, kind, contrast, estimand, margin)
-    if kind == PRIMARY_EFFECT and shares is not None:
+    if kind == SHOWN_EFFECT and shares is not None:
         for contrast in _shares(effects, shares):
             yield from _records(effects, kind, contrast, "fixed_rows", margin)
 

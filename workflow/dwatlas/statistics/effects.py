@@ -18,7 +18,8 @@ from jaxtyping import Float, Int
 
 from dwatlas.statistics.arrays import FULL, LINE, SIZES, ZERO, Part, ScoreArray
 
-PRIMARY_EFFECT = "antisymmetric"
+SHOWN_EFFECT = "antisymmetric"
+"""The kind that figures and most tables show; the others are in the result tables."""
 _STAND_IN = ["lens", "component", "stands_for", "control"]
 
 

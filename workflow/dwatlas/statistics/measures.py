@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dwatlas.statistics.arrays import FULL
-from dwatlas.statistics.effects import PRIMARY_EFFECT
+from dwatlas.statistics.effects import SHOWN_EFFECT
 from dwatlas.statistics.intervals import fieller_seeds, gate, mean_interval, seed_covariance, verdict_of
 
 MEASURES = {
@@ -28,7 +28,7 @@ def seed_measures(seeds: pd.DataFrame, doses: pd.DataFrame) -> pd.DataFrame:
 
     ``seeds`` and ``doses`` are frames of ``schemas``. Costs are means of the two signs, α = −1 and +1.
     """
-    full = (seeds["lens"] == FULL.lens) & (seeds["mode"] == FULL.mode) & (seeds["effect"] == PRIMARY_EFFECT)
+    full = (seeds["lens"] == FULL.lens) & (seeds["mode"] == FULL.mode) & (seeds["effect"] == SHOWN_EFFECT)
     effects = seeds[full].rename(columns={"effect_nats": "value"}).assign(measure="effect")
     own = doses[doses["control"] == ""]
     accuracy, divergence = own[own["metric"] == "accuracy"], own[own["metric"] == "kl_base"]

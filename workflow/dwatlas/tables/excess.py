@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dwatlas.tables.order import in_order
-from dwatlas.tables.study import PART, PRIMARY_EFFECT, SEEDS_ONLY, StudyTables, contrasts, pick
+from dwatlas.tables.study import PART, SEEDS_ONLY, SHOWN_EFFECT, StudyTables, contrasts, pick
 
 BY_COMPONENT = ("keep_excess", "drop_excess", "redundant", "nothing", "interaction", "share")
 BY_FAMILY = ("auc_keep", "auc_drop")
@@ -19,9 +19,9 @@ def excess(tables: StudyTables) -> pd.DataFrame:
     and q.
     """
     frame = _wide(tables, BY_COMPONENT)
-    scaled = pick(tables.contrasts, contrast="keep_excess", control="scale", effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY)
+    scaled = pick(tables.contrasts, contrast="keep_excess", control="scale", effect=SHOWN_EFFECT, estimand=SEEDS_ONLY)
     frame = frame.join(_named(scaled.set_index(PART), "scale_excess"))
-    potent = pick(tables.retained, mode="potency", effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY).set_index(PART)
+    potent = pick(tables.retained, mode="potency", effect=SHOWN_EFFECT, estimand=SEEDS_ONLY).set_index(PART)
     columns = {"retained": "potency", "lo": "potency_lo", "hi": "potency_hi", "q": "potency_q"}
     return in_order(frame.join(potent[list(columns)].rename(columns=columns)).reset_index(), PART)
 

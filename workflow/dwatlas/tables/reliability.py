@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dwatlas.tables.order import in_order
-from dwatlas.tables.study import CELL, PRIMARY_EFFECT, StudyTables, pick
+from dwatlas.tables.study import CELL, SHOWN_EFFECT, StudyTables, pick
 
 FACETS = {
     "seed": "seed",
@@ -20,7 +20,7 @@ FACETS = {
 
 def variance(tables: StudyTables) -> pd.DataFrame:
     """One line per (model, behaviour, adapter, eval) and facet of the full effect's variance."""
-    lines = pick(tables.variance, effect=PRIMARY_EFFECT)
+    lines = pick(tables.variance, effect=SHOWN_EFFECT)
     lines = lines.sort_values("facet", key=lambda names: names.map(list(FACETS).index), kind="stable")
     whole = lines.groupby(CELL)["of_mean"].transform("sum")
     return in_order(lines.assign(of_mean_share=lines["of_mean"] / whole.where(whole > 0)), CELL)
@@ -28,4 +28,4 @@ def variance(tables: StudyTables) -> pd.DataFrame:
 
 def reliability(tables: StudyTables) -> pd.DataFrame:
     """One line per lens and mode: do seeds agree on what the parts do, and how many seeds would be needed?"""
-    return in_order(pick(tables.reliability, effect=PRIMARY_EFFECT), [*CELL, "lens", "mode"])
+    return in_order(pick(tables.reliability, effect=SHOWN_EFFECT), [*CELL, "lens", "mode"])

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dwatlas.statistics.effects import PRIMARY_EFFECT
+from dwatlas.statistics.effects import SHOWN_EFFECT
 
 SEEDS_ONLY = "fixed_rows"
 SEEDS_AND_ITEMS = "new_items"
@@ -51,18 +51,18 @@ def pick(frame: pd.DataFrame, **wanted: str) -> pd.DataFrame:
     return frame[mask]
 
 
-def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY, effect: str = PRIMARY_EFFECT) -> pd.DataFrame:
+def full_effects(retained: pd.DataFrame, estimand: str = SEEDS_ONLY, effect: str = SHOWN_EFFECT) -> pd.DataFrame:
     """One line per (model, behaviour, adapter, eval): the effect of the full dW, in nats, with interval, g, verdict."""
     return pick(retained, lens="anchors", mode="full", effect=effect, estimand=estimand)
 
 
 def components(retained: pd.DataFrame, estimand: str = SEEDS_ONLY) -> pd.DataFrame:
-    """The keep and drop lines of every component (primary effect)."""
-    lines = pick(retained, effect=PRIMARY_EFFECT, estimand=estimand)
+    """The keep and drop lines of every component (the shown effect)."""
+    lines = pick(retained, effect=SHOWN_EFFECT, estimand=estimand)
     return lines[lines["mode"].isin(["keep", "drop"])]
 
 
 def contrasts(tables: StudyTables, contrast: str) -> pd.DataFrame:
-    """One contrast of every component (primary effect, new seeds), an excess or area against its structural null."""
-    lines = pick(tables.contrasts, contrast=contrast, effect=PRIMARY_EFFECT, estimand=SEEDS_ONLY)
+    """One contrast of every component (the shown effect, new seeds), an excess or area against its structural null."""
+    lines = pick(tables.contrasts, contrast=contrast, effect=SHOWN_EFFECT, estimand=SEEDS_ONLY)
     return lines[lines["structural"] | (lines["control"] == "")]
