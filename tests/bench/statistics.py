@@ -26,6 +26,8 @@ SECONDS, GIGABYTES = 30.0, 2.0
 _MEASURED = """
 import json, resource, sys, time
 from dwatlas import paths
+from dwatlas.delta.table import OVERLAP_SCHEMA
+from dwatlas.files import write_table
 from dwatlas.jobs.base import Job
 from dwatlas.jobs.retained import work
 folder, files = sys.argv[1], sys.argv[2:]
@@ -33,7 +35,10 @@ spec = {"cell": {"study": "large"}, "allow_mixed_versions": True, "absent": [], 
         "margin": 0.1, "trainings": 1, "statement": None, "headline": "claims",
         "trainable": {"made": {f"adapter-{k}": 1 for k in range(len(files))}}}
 started = time.perf_counter()
-work(Job("retained", spec, "", {"scores": files}, {name: f"{folder}/{name}.parquet" for name in paths.RESULTS}))
+overlap = f"{folder}/overlap.parquet"
+write_table(overlap, OVERLAP_SCHEMA.empty_table().to_pandas(), OVERLAP_SCHEMA)
+outputs = {name: f"{folder}/{name}.parquet" for name in paths.RESULTS}
+work(Job("retained", spec, "", {"scores": files, "overlap": [overlap]}, outputs))
 peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
 print(json.dumps([time.perf_counter() - started, peak]))
 """

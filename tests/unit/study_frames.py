@@ -100,7 +100,10 @@ def study_tables(lenses=ENERGY) -> StudyTables:
         variance += [group | line for line in variance_records(effects, "antisymmetric")]
         reliability += [group | line for line in reliable]
         design += [group | line for line in design_records(effects, "antisymmetric", reliable)]
-    seeds, doses = pd.DataFrame(seeds)[SCHEMAS["seeds"].names], _doses(random)[SCHEMAS["doses"].names]
+    seeds, doses = (
+        pd.DataFrame(seeds)[SCHEMAS["seeds"].names],
+        _doses(random).assign(unit=lambda lines: lines["seed"])[SCHEMAS["doses"].names],
+    )
     retained += [_retained(*line) for line in _even_parts(doses)]
     contrasts = pd.DataFrame(contrasts)
     contrasts["q"] = contrasts["p"]

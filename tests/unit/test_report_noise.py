@@ -2,7 +2,6 @@
 
 from itertools import product
 
-import numpy as np
 import pandas as pd
 import pytest
 from test_statistics_tables import typed
@@ -102,4 +101,3 @@ def test_adapters_that_differ_by_seed_noise_are_not_told_apart():
         text = " ".join([answer.headline, *(one for some in answer.by_lens.values() for one in some)])
         claims += "is more than seed noise" in text or "by more than seed noise (" in text
     assert claims <= 8, "two tests at 5 %: 4 of 40 are expected"
-    assert np.isfinite(effects).all()

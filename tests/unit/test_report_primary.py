@@ -76,13 +76,24 @@ def test_the_page_tells_the_statement_its_answer_and_what_is_exploratory(tmp_pat
     page = render(build(tables), [("Title", "Caption", picture)], {**FACTS, "registered": registered})
     assert registered["sha256"] in page and "All else that is shown here is exploratory" in page
     assert "shown for 2 of 2, layer-0 0.90" in page
-    assert "layers, has the primary analysis" in page and "modules, exploratory" not in page
+    assert "layers, of the primary analysis" in page and "modules, exploratory" not in page
     assert "exploratory." in render(build(study_tables()), [("Title", "Caption", picture)], FACTS)
 
 
 def test_what_is_not_shown_or_not_identified_is_said():
     line = {"model": "m", "behaviour": "b", "adapter": "a", "eval": "e", "contrast": "keep", "component": "layer-0",
             "rival": "", "value": 0.5, "lo": 0.1, "hi": 0.9, "p": 0.2, "q": 0.3, "verdict": "weak"}  # fmt: skip
-    assert primary_sentences(pd.DataFrame([line])) == ["a (m, b): shown for none of 1 (least q 0.300)."]
+    of = {"summary": pd.DataFrame([line]), "registered": PRIMARY | {"eval": "e"}}
+    assert primary_sentences(pd.DataFrame([line]), **of) == ["a (m, b): shown for none of 1 (least q 0.300)."]
     unknown = pd.DataFrame([{**line, "verdict": "not_identified"}])
-    assert primary_sentences(unknown) == ["a (m, b): not identified, as the full effect cannot be told from zero."]
+    assert primary_sentences(unknown, **of) == [
+        "a (m, b): not identified, as the full effect cannot be told from zero."
+    ]
+    none = primary_sentences(pd.DataFrame([line]).iloc[:0], **of)
+    assert none == ["a (m, b): no result, as this study has no keep_excess of layers."]
+
+
+def test_only_what_the_page_shows_can_be_of_the_primary_analysis():
+    assert is_primary(PRIMARY, "claims", "layers")
+    for other in ({"effect": "one_sided"}, {"estimand": "new_items"}, {"family": "modules"}, {"eval": "dilemmas"}):
+        assert not is_primary(PRIMARY | other, "claims", "layers")

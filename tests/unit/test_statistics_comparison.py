@@ -47,7 +47,7 @@ def make_doses(adapters=ADAPTERS):
         lines.append({**cell, "eval": "knowledge", "metric": "accuracy", "value": 1 - loss})
         lines.append({**cell, "eval": "claims", "metric": "kl_base", "value": strength * (alpha == 1)})
         lines.append({**cell, "eval": "claims", "metric": "kl_base", "control": "norm", "draw": 0, "value": 99.0})
-    return pd.DataFrame(lines)[schemas.DOSES_SCHEMA.names]
+    return pd.DataFrame(lines).assign(unit=lambda found: found["seed"])[schemas.DOSES_SCHEMA.names]
 
 
 def of(table, **where):

@@ -153,10 +153,10 @@ def test_trainings_of_the_same_data_are_one_unit():
     units = four.in_units()
     means = (D[:4] / 2 * np.array([1, 1, 1, 1])[:, None]).reshape(2, 2, -1).sum(axis=1)
     assert units.values["antisymmetric"][units.parts[FULL]] == pytest.approx(means)
-    assert units.lines["seed"].unique().tolist() == [0, 1] and units.n_seeds(units.parts[FULL]) == 4
+    assert units.lines["seed"].unique().tolist() == [0, 1] and units.n_trainings(units.parts[FULL]) == 4
     line = contrasts(units).loc["interaction", "a", "", "fixed_rows"]
-    assert (line.n_seeds, line.n_units) == (4, 2) and line.ratio == pytest.approx(0.1)
-    assert effects.in_units().n_seeds(effects.in_units().parts[FULL]) == 5, "the last draw has one training"
+    assert (line.n_seeds, line.n_trainings) == (2, 4) and line.ratio == pytest.approx(0.1)
+    assert effects.in_units().n_trainings(effects.in_units().parts[FULL]) == 5, "the last draw has one training"
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -15,6 +15,7 @@ from dwatlas.scoring.rows import SCORE_SCHEMA
 from dwatlas.seeds import rng
 from dwatlas.statistics import retained as statistics
 from dwatlas.statistics import schemas
+from dwatlas.statistics.intervals import crossed_covariance, gate, seed_covariance
 from dwatlas.statistics.retained import Tables
 from dwatlas.statistics.testing import benjamini_hochberg
 
@@ -229,7 +230,7 @@ def test_trainings_that_share_their_data_are_no_independent_seeds():
     scores = make_scores({"layer-0": 0.25}, seeds=range(10), seed_sd=0.5)
     units = statistics.summarise(scores, nulls=NULLS, trainings=2)
     full = retained(units, "full", "full")
-    assert (full.n_seeds, full.n_units) == (10, 5)
+    assert (full.n_seeds, full.n_trainings) == (5, 10)
     means = [np.mean([3.0 + 0.5 * rng("test", "seed", 2 * k + j).normal() for j in (0, 1)]) for k in range(5)]
     item_part = 0.1 * rng("test", "items").normal(size=(2, ITEMS))[1].mean()
     half = stats.t.ppf(0.975, 4) * stats.sem(means)
@@ -238,6 +239,42 @@ def test_trainings_that_share_their_data_are_no_independent_seeds():
     facets = set(units.variance.query("effect == 'antisymmetric'")["facet"])
     assert facets == {"data", "training", "item", "data_item", "residual"}
     assert len(units.seeds.query("component == 'full' and effect == 'antisymmetric'")) == 10, "every training is a dot"
+
+
+def test_a_part_that_is_all_of_dw_retains_one_where_a_training_is_missing():
+    """Eight seeds, two trainings a draw, the lens absent in seeds 5 and 7: both draws of these are left out, paired."""
+    scores = make_scores({"layer-0": 1.0, "layer-1": 0.5}, seeds=range(8), seed_sd=0.8)
+    gap = scores.drop(scores.query("lens == 'layers' and seed in (5, 7)").index)
+    absent = {("tiny", "agreement", "lora-r1", seed, "layers") for seed in (5, 7)}
+    tables = statistics.summarise(gap, absent, nulls=NULLS, trainings=2)
+    for estimand in ("fixed_rows", "new_items"):
+        part = retained(tables, "layer-0", "keep", estimand=estimand)
+        assert [part.retained, part.lo, part.hi] == pytest.approx([1, 1, 1], abs=1e-5)
+        assert (part.n_seeds, part.n_trainings) == (2, 4)
+    assert tables.contrasts.query("contrast == 'interaction'")["ratio"].abs().max() < 1e-5
+
+
+def test_what_rounding_makes_of_nothing_has_no_p():
+    """Six layers that do nothing, up to 1e-7 nats, beside two that do something."""
+    kept = {f"layer-{k}": 0.0 for k in range(6)} | {"layer-6": 0.4, "layer-7": 0.6}
+    scores = make_scores(kept)
+    dead = scores["component"].isin(list(kept)[:6]) & (scores["control"] == "")
+    scores["lr"] = scores["lr"].astype(float) + np.where(dead, 1e-7 * scores["alpha"] * scores["label"], 0.0)
+    tables = statistics.summarise(scores, nulls=NULLS)
+    table = tables.retained.query("lens == 'layers' and effect == 'antisymmetric'")
+    real = table["component"].isin(["layer-6", "layer-7"])
+    assert table.loc[~real, ["p", "p_moderated", "q"]].isna().all(axis=None)
+    assert (table.loc[real, "q"] < 0.01).all()
+
+
+def test_what_is_not_identified_on_these_rows_is_not_identified_for_new_items():
+    random, better = rng("test", "gate"), 0
+    for _ in range(60):
+        D = 0.7 + 0.5 * random.normal(size=(3, 1)) + random.normal(size=20)
+        own, new = (gate(D, covariance) for covariance in (seed_covariance, crossed_covariance))
+        assert new >= own
+        better += own >= 1
+    assert better, "some are not identified"
 
 
 def test_nested_families_have_bands_from_eight_seeds_on():

@@ -17,6 +17,9 @@ from dwatlas.figures.names import FigureKey, figure_keys
 from dwatlas.lenses.base import Need
 from dwatlas.tasks import Task
 
+_STATED = {"study", "models", "behaviours", "adapters", "seeds", "seed_varies", "alphas", "control_draws", "margin",
+           "primary"}  # fmt: skip
+"""What of a study's settings is part of its statement of what is primary."""
 _MAKERS = {"built-in": "pretrain", "hub": "fetch", "local": "local"}
 """Kind of model → the rule that makes it."""
 Absent = dict[tuple[str, str, str, int], dict[str, str]]
@@ -102,11 +105,15 @@ class Matrix:
 
     @property
     def statement(self) -> dict | None:
-        """What is primary, of which study and on which sample; ``None`` where the study states nothing."""
+        """What is primary, of which study, sample, eval and lens; ``None`` where the study states nothing."""
         if self.study.primary is None:
             return None
-        sample = self.study.model_dump(mode="json", include={"study", "models", "behaviours", "adapters", "seeds"})
-        return {**sample, "margin": self.study.margin, "primary": self.study.primary.model_dump(mode="json")}
+        primary, catalogue = self.study.primary, self.catalogue
+        entries = {"eval": catalogue.evals[primary.eval], "lens": catalogue.lenses.get(primary.family)}
+        return {
+            **self.study.model_dump(mode="json", include=_STATED),
+            **{name: entry and entry.model_dump(mode="json") for name, entry in entries.items()},
+        }
 
     def trainable_parameters(self, model: str) -> dict[str, int]:
         """How many parameters of a model each adapter of the study trains."""

@@ -22,8 +22,10 @@ def data(tables: StudyTables, model: str, behaviour: str, eval: str, lens: str) 
     """
     cell = {"model": model, "behaviour": behaviour, "eval": eval, "lens": lens}
     noise = pick(tables.noise, **cell).set_index("mode")[_NOISE].add_prefix("noise_")
-    lines = pick(tables.agreement, **cell).join(noise, on="mode").reset_index(drop=True)
-    return lines if len(lines) else pd.DataFrame([cell]).reindex(columns=lines.columns)
+    lines = pick(tables.agreement, **cell)
+    if lines.empty:
+        return pd.DataFrame([cell]).reindex(columns=[*lines.columns, *noise.columns])
+    return lines.join(noise, on="mode").reset_index(drop=True)
 
 
 def draw(data: pd.DataFrame) -> Figure:

@@ -26,9 +26,11 @@ def data(tables: StudyTables, model: str, behaviour: str) -> pd.DataFrame:
     cell = {"model": model, "behaviour": behaviour}
     blocks = pick(tables.geometry, **cell).set_index([*_KEYS, "k"])[_BLOCK].add_prefix("block_")
     lines = pick(tables.overlap, **cell)
-    lines = lines[lines["measure"].isin(MEASURES)].join(blocks, on=[*_KEYS, "k"])
-    lines = lines[["model", "behaviour", "measure", *_RUNS, "value", "null", *blocks.columns]]
-    return lines.reset_index(drop=True) if len(lines) else pd.DataFrame([cell]).reindex(columns=lines.columns)
+    lines = lines[lines["measure"].isin(MEASURES)]
+    columns = ["model", "behaviour", "measure", *_RUNS, "value", "null", *blocks.columns]
+    if lines.empty:
+        return pd.DataFrame([cell]).reindex(columns=columns)
+    return lines.join(blocks, on=[*_KEYS, "k"])[columns].reset_index(drop=True)
 
 
 def draw(data: pd.DataFrame) -> Figure:

@@ -10,6 +10,7 @@ from dwatlas.jobs.base import Job
 from dwatlas.jobs.study_tables import read_study_tables
 from dwatlas.provenance import read_provenance
 from dwatlas.report.page import render
+from dwatlas.report.primary import is_primary
 from dwatlas.seals import seal
 from dwatlas.tables.tables import build
 
@@ -19,6 +20,8 @@ AXES = ("models", "behaviours", "adapters", "seeds", "lenses", "evals")
 def work(job: Job) -> None:
     name = job.spec["cell"]["study"]
     provenance = read_provenance(job.input("retained"))
+    tables = read_study_tables(job)
+    registered = next(iter(tables.registration.to_dict("records")), None)
     keys = [FigureKey(**key) for key in job.spec["figures"]]
     figures = [
         (
@@ -29,8 +32,6 @@ def work(job: Job) -> None:
         for key in keys
     ]
     job = job.reading("figures", [path for _, _, path in figures])
-    tables = read_study_tables(job)
-    registered = next(iter(tables.registration.to_dict("records")), None)
     facts = _facts(job.spec, provenance) | {"registered": registered}
     page = render(build(tables), figures, facts, job.provenance())
     with atomic(job.outputs["page"]) as temporary:
@@ -38,12 +39,11 @@ def work(job: Job) -> None:
         seal(temporary)
 
 
-def _standing(key: FigureKey, primary: dict | None) -> str:
-    """Whether a figure shows what the study stated as primary."""
-    if primary is None:
+def _standing(key: FigureKey, registered: dict | None) -> str:
+    """Whether a figure of a lens is of what the study stated as primary."""
+    if registered is None or not key.lens:
         return ""
-    same = (key.eval, key.lens) == (primary["eval"], primary["family"])
-    return " Has the primary analysis." if same else " Exploratory."
+    return " Of the primary analysis." if is_primary(registered, key.eval, key.lens) else " Exploratory."
 
 
 def _facts(spec: dict, provenance: dict) -> dict:

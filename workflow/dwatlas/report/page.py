@@ -61,7 +61,7 @@ def render(
         identification=identification(tables["summary"]),
         findings=findings(tables),
         statement=statement(facts["registered"]),
-        primary=primary_sentences(tables["primary"]),
+        primary=primary_sentences(tables["primary"], tables["summary"], facts["registered"]),
         is_primary=partial(is_primary, facts["registered"]),
         answers=answers(tables["noise"], tables["ranking"]),
         tables=[(name, TABLE_TITLES[name], present(name, frame)) for name, frame in tables.items() if len(frame)],

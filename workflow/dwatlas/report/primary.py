@@ -7,8 +7,9 @@ from collections.abc import Mapping
 import pandas as pd
 
 from dwatlas.report.sentences import LEVEL, strongest
+from dwatlas.statistics.effects import SHOWN_EFFECT
 from dwatlas.tables.present import estimate, number, probability
-from dwatlas.tables.study import CELL, NOT_IDENTIFIED
+from dwatlas.tables.study import CELL, NOT_IDENTIFIED, SEEDS_ONLY
 
 WHAT = {
     "effect": "the full dW has an effect",
@@ -44,13 +45,25 @@ def statement(registered: Mapping | None) -> str:
 
 
 def is_primary(registered: Mapping | None, name: str, lens: str) -> bool:
-    """Whether what is shown of this eval and lens is what the study stated."""
-    return registered is not None and (registered["eval"], registered["family"]) == (name, lens)
+    """Whether the eval and lens are those of the statement, and it is about what pages and figures show: the
+    antisymmetric effect, new seeds on these items."""
+    shown = {"eval": name, "family": lens, "effect": SHOWN_EFFECT, "estimand": SEEDS_ONLY}
+    return registered is not None and all(registered[key] == value for key, value in shown.items())
 
 
-def primary_sentences(table: pd.DataFrame) -> list[str]:
-    """One sentence per (model, behaviour, adapter) from the table ``primary``."""
-    return [_sentence(key, lines) for key, lines in table.groupby(CELL, sort=False)]
+def primary_sentences(table: pd.DataFrame, summary: pd.DataFrame, registered: Mapping | None) -> list[str]:
+    """One sentence per (model, behaviour, adapter) of the table ``summary``, from the table ``primary``."""
+    if registered is None:
+        return []
+    found = {key: _sentence(key, lines) for key, lines in table.groupby(CELL, sort=False)}
+    cells = summary.loc[summary["eval"] == registered["eval"], CELL].itertuples(index=False, name=None)
+    return [found.get(cell) or _without(cell, registered) for cell in cells]
+
+
+def _without(cell: tuple[str, str, str, str], registered: Mapping) -> str:
+    model, behaviour, adapter, _ = cell
+    what = f"{registered['contrast']} of {registered['family']}"
+    return f"{adapter} ({model}, {behaviour}): no result, as this study has no {what}."
 
 
 def _sentence(key: tuple[str, str, str, str], lines: pd.DataFrame) -> str:

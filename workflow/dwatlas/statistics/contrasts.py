@@ -202,8 +202,8 @@ def _records(effects: Effects, kind: str, contrast: Contrast, estimand: str, mar
         "structural": contrast.structural,
         "effect": kind,
         "estimand": estimand,
-        "n_seeds": effects.n_seeds(contrast.lines),
-        "n_units": D.shape[0],
+        "n_seeds": D.shape[0],
+        "n_trainings": effects.n_trainings(contrast.lines),
         "n_items": D.shape[1],
     }
     if L.shape[-1] != D.shape[-1]:

@@ -18,7 +18,7 @@ from scipy.special import stdtrit
 
 from dwatlas.statistics.arrays import FULL
 from dwatlas.statistics.effects import Effects
-from dwatlas.statistics.intervals import CONFIDENCE, ESTIMANDS
+from dwatlas.statistics.intervals import CONFIDENCE, ESTIMANDS, satterthwaite
 from dwatlas.statistics.reliability import Variances
 from dwatlas.statistics.variance import variance_components
 
@@ -54,6 +54,5 @@ def half_width(seed: float, item: float, residual: float, seeds: int, items: int
     V, df = (seed + residual / items) / seeds, float(seeds - 1)
     if estimand == "new_items" and item > 0:
         squares = np.array([items * seed + residual, seeds * item + residual, -residual])
-        dfs = np.array([seeds - 1, items - 1, (seeds - 1) * (items - 1)])
-        V, df = squares.sum() / (seeds * items), squares.sum() ** 2 / np.sum(squares**2 / dfs)
+        V, df = squares.sum() / (seeds * items), float(satterthwaite(squares, seeds, items))
     return float(stdtrit(df, (1 + CONFIDENCE) / 2) * np.sqrt(V))

@@ -11,8 +11,10 @@ from dwatlas.statistics.arrays import FULL, ScoreArray
 from dwatlas.statistics.effects import item_scores
 
 
-def dose_records(array: ScoreArray) -> Iterator[dict]:
+def dose_records(array: ScoreArray, trainings: int = 1) -> Iterator[dict]:
     """One record per cell of the anchors and metric; columns of ``DOSES_SCHEMA``.
+
+    ``unit`` is the draw of the training data, which ``trainings`` seeds in a row share.
 
     ``effect`` is the mean over items of h(α) − h(0) in nats; ``pmass``, ``kl_base``, ``nll`` (nats) and ``accuracy``
     are means over rows.
@@ -21,7 +23,7 @@ def dose_records(array: ScoreArray) -> Iterator[dict]:
     cells = anchors[["control", "draw", "seed", "alpha"]].to_dict("index")
     for metric, values in _metrics(array).items():
         for place, cell in cells.items():
-            yield {**cell, "metric": metric, "value": values[place]}
+            yield {**cell, "unit": cell["seed"] // trainings, "metric": metric, "value": values[place]}
 
 
 def _metrics(array: ScoreArray) -> dict[str, Float[np.ndarray, " cells"]]:

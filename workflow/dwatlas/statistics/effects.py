@@ -73,7 +73,8 @@ class Effects:
     def in_units(self) -> Effects:
         """The same by units: trainings of the same draw of the data averaged, ``seed`` is the draw.
 
-        ``lines`` has a column ``trainings`` then: how many were averaged.
+        ``lines`` has a column ``trainings`` then: how many were averaged. A part that lacks a training of a draw lacks
+        the draw, so that every part is compared with the full dW of the same trainings.
         """
         if self.trainings == 1:
             return self
@@ -84,10 +85,12 @@ class Effects:
             sums = np.zeros((len(counts), nats.shape[1]))
             np.add.at(sums, places, nats)
             values[kind] = sums / counts[:, None]
-        sizes = [name for name in SIZES if name in self.lines]
-        return Effects(units[sizes].mean().reset_index().assign(trainings=counts), values)
+        lines = units[[name for name in SIZES if name in self.lines]].mean().reset_index().assign(trainings=counts)
+        full = lines[lines["mode"] == FULL.mode].set_index("seed")["trainings"]
+        whole = (lines["trainings"] == lines["seed"].map(full)).to_numpy()
+        return Effects(lines[whole].reset_index(drop=True), {kind: nats[whole] for kind, nats in values.items()})
 
-    def n_seeds(self, lines: Int[np.ndarray, " units"]) -> int:
+    def n_trainings(self, lines: Int[np.ndarray, " units"]) -> int:
         """How many trainings ``lines`` stand for."""
         return int(self.lines["trainings"].to_numpy()[lines].sum()) if "trainings" in self.lines else len(lines)
 
@@ -144,7 +147,7 @@ def by_unit(frame: pd.DataFrame, values: Collection[str], trainings: int) -> pd.
         return frame
     keys = [name for name in frame if name not in values]
     units = frame.assign(seed=frame["seed"] // trainings).groupby(keys, as_index=False)
-    return units.mean().astype(frame.dtypes)[list(frame)]
+    return units.mean(skipna=False).astype(frame.dtypes)[list(frame)]
 
 
 def item_scores(array: ScoreArray) -> Float[np.ndarray, "cells items"]:

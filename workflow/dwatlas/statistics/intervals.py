@@ -19,6 +19,7 @@ from scipy.special import stdtrit
 
 Array = Float[np.ndarray, "*parts seeds items"]
 PerPart = Float[np.ndarray, "*parts"]
+Squares = Float[np.ndarray, "squares *parts"]
 
 CONFIDENCE = 0.95
 WEAK_FROM_G = 0.25
@@ -86,12 +87,17 @@ def crossed_covariance(x: Array, y: Array) -> Covariance:
     own = [(between_items, residual)] if x is y else [mean_products(one, one)[1:] for one in (x, y)]
     varies = np.all(np.broadcast_arrays(*(items > rest for items, rest in own)), axis=0)
     products = np.stack(np.broadcast_arrays(between_seeds, between_items * varies, -residual * varies))
-    dfs = np.array([seeds - 1, number - 1, (seeds - 1) * (number - 1)])
+    return Covariance(products.sum(axis=0) / (seeds * number), satterthwaite(products, seeds, number)[()])
+
+
+def satterthwaite(products: Squares, seeds: int, items: int) -> PerPart:
+    """Degrees of freedom of MS_s + MS_i − MS_r, given as ``products`` with their signs; see ``crossed_covariance``."""
+    dfs = np.array([seeds - 1, items - 1, (seeds - 1) * (items - 1)])
     total, spread = products.sum(axis=0), np.tensordot(1 / dfs, products**2, axes=1)
-    df = np.divide(total**2, spread, out=np.zeros_like(total), where=spread > 0)
-    fewest = min(seeds, number) - 1
-    df = np.full_like(total, fewest) if fewest == 1 else np.maximum(df, fewest)
-    return Covariance(total / (seeds * number), df[()])
+    fewest = min(seeds, items) - 1
+    if fewest == 1:
+        return np.ones_like(total)
+    return np.maximum(np.divide(total**2, spread, out=np.zeros_like(total), where=spread > 0), fewest)
 
 
 ESTIMANDS: dict[str, Estimand] = {"fixed_rows": seed_covariance, "new_items": crossed_covariance}
@@ -135,11 +141,17 @@ def fieller_crossed(N: Array, D: Array) -> Interval:
 
 def gate(D: Array, covariance: Estimand) -> PerPart:
     """g = t²V_D/D̄²: below 1 where a two-sided t-test finds D̄ ≠ 0; NaN where that cannot be tested (one seed), and where
-    D̄ is no larger than what rounding makes of nothing."""
-    V_D, df = covariance(D, D)
+    D̄ is no larger than what rounding makes of nothing.
+
+    An effect that is not there for new seeds on these items is not there for new items: g is the larger of the two.
+    """
     mean = D.mean(axis=(-2, -1))
+    found = []
+    for one in {covariance, seed_covariance}:
+        V_D, df = one(D, D)
+        found.append(_t2(df) * V_D)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(np.abs(mean) <= RESOLUTION, np.nan, _t2(df) * V_D / mean**2)[()]
+        return np.where(np.abs(mean) <= RESOLUTION, np.nan, np.max(found, axis=0) / mean**2)[()]
 
 
 def verdict_of(g: PerPart) -> np.ndarray:

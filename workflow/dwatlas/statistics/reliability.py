@@ -34,8 +34,8 @@ from jaxtyping import Bool, Float
 from scipy.special import chdtrc
 from scipy.stats import rankdata
 
-from dwatlas.statistics.arrays import FULL, Part
-from dwatlas.statistics.effects import Effects
+from dwatlas.statistics.arrays import FULL
+from dwatlas.statistics.effects import Effects, Family
 from dwatlas.statistics.jackknife import half_width, without_each
 
 Profiles = Float[np.ndarray, "components seeds items"]
@@ -148,23 +148,15 @@ def layout(profiles: Profiles) -> Layout:
 
 def reliability_records(effects: Effects, kind: str) -> Iterator[dict]:
     """One record per lens and mode; columns of ``RELIABILITY_SCHEMA``. Lenses of one component have none."""
-    for (lens, mode), parts in _lenses(effects).items():
-        if len(parts) > 1:
-            record = _record(_profiles(effects, kind, parts))
-            yield {"lens": lens, "mode": mode, "effect": kind, **record}
+    for family in effects.families:
+        if family.mode in MODES and len(family.components) > 1:
+            record = _record(_profiles(effects, kind, family))
+            yield {"lens": family.lens, "mode": family.mode, "effect": kind, **record}
 
 
-def _lenses(effects: Effects) -> dict[tuple[str, str], list[Part]]:
-    found: dict[tuple[str, str], list[Part]] = {}
-    for part in effects.parts:
-        if part.mode in MODES:
-            found.setdefault((part.lens, part.mode), []).append(part)
-    return found
-
-
-def _profiles(effects: Effects, kind: str, parts: list[Part]) -> Profiles:
-    values, lines = effects.values[kind], np.stack([effects.parts[part] for part in parts])
-    if parts[0].mode == "keep":
+def _profiles(effects: Effects, kind: str, family: Family) -> Profiles:
+    values, lines = effects.values[kind], family.lines
+    if family.mode == "keep":
         return values[lines]
     return values[effects.same_seeds(FULL, lines[0])] - values[lines]
 

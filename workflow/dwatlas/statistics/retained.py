@@ -91,7 +91,7 @@ def summarise(
     variance, reliability, design = [], [], []
     for array in score_arrays(scores, absent):
         group = dict(zip(GROUP, array.group, strict=True))
-        doses += [group | record for record in dose_records(array)]
+        doses += [group | record for record in dose_records(array, trainings)]
         if array.is_capability:
             continue
         effects = measure_effects(array, trainings).at_energies_of_parts(matched)
@@ -161,8 +161,8 @@ def _family_columns(
     effect, effect_lo, effect_hi = effect_interval(N, covariance)
     interval = fieller(N, D, covariance)
     columns = {
-        "n_seeds": effects.n_seeds(family.lines[0]),
-        "n_units": N.shape[-2],
+        "n_seeds": N.shape[-2],
+        "n_trainings": effects.n_trainings(family.lines[0]),
         "n_items": N.shape[-1],
         "effect_nats": effect,
         "effect_lo": effect_lo,

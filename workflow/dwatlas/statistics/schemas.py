@@ -20,7 +20,7 @@ RETAINED_SCHEMA = pa.schema(
         *_KEY,
         ("estimand", pa.string()),
         ("n_seeds", pa.int32()),
-        ("n_units", pa.int32()),
+        ("n_trainings", pa.int32()),
         ("n_items", pa.int32()),
         ("effect_nats", pa.float64()),
         ("effect_lo", pa.float64()),
@@ -48,12 +48,12 @@ RETAINED_SCHEMA = pa.schema(
     ]
 )
 
-"""``n_units`` counts the independent draws that intervals are made from: seeds, or draws of the data that several
-trainings share. ``opposite_items`` is the share of items whose mean effect points against the mean of all.
-``bootstrap`` bounds are the crossed bootstrap's (``new_items`` only), ``band`` bounds hold for all members of a nested
-family at once (``fixed_rows`` only, from 8 seeds on). ``p`` is of the plain t-test, ``p_moderated`` of the moderated
-one; ``q`` adjusts the latter where it is there, and ``adjusted`` says how. ``primary`` marks what the study stated
-beforehand."""
+"""``n_seeds`` counts the independent draws that intervals are made from: seeds, or draws of the data where several
+trainings share one, ``n_trainings`` of them in all. ``opposite_items`` is the share of items whose mean effect points
+against the mean of all. ``bootstrap`` bounds are the crossed bootstrap's (``new_items`` only), ``band`` bounds hold for
+all members of a nested family at once (``fixed_rows`` only, from 8 seeds on). ``p`` is of the plain t-test,
+``p_moderated`` of the moderated one; ``q`` adjusts the latter where it is there, and ``adjusted`` says how. ``primary``
+marks what the study stated beforehand."""
 
 CONTRASTS_SCHEMA = pa.schema(
     [
@@ -67,7 +67,7 @@ CONTRASTS_SCHEMA = pa.schema(
         ("effect", pa.string()),
         ("estimand", pa.string()),
         ("n_seeds", pa.int32()),
-        ("n_units", pa.int32()),
+        ("n_trainings", pa.int32()),
         ("n_items", pa.int32()),
         ("nats", pa.float64()),
         ("ratio", pa.float64()),
@@ -138,6 +138,7 @@ DOSES_SCHEMA = pa.schema(
         ("control", pa.string()),
         ("draw", pa.int32()),
         ("seed", pa.int32()),
+        ("unit", pa.int32()),
         ("alpha", pa.float64()),
         ("metric", pa.string()),
         ("value", pa.float64()),
@@ -324,7 +325,7 @@ VARIANCE_SCHEMA = pa.schema(
         ("effect", pa.string()),
         ("facet", pa.string()),
         ("n_seeds", pa.int32()),
-        ("n_units", pa.int32()),
+        ("n_trainings", pa.int32()),
         ("n_items", pa.int32()),
         ("full_effect_nats", pa.float64()),
         ("variance", pa.float64()),
@@ -337,7 +338,7 @@ VARIANCE_SCHEMA = pa.schema(
     ]
 )
 """Variance components of the full effect (``statistics.variance``). ``facet`` is ``seed``, ``item`` or ``residual``,
-or where trainings share draws of the data (``n_units`` of them) ``data``, ``training``, ``item``, ``data_item`` or
+or where trainings share draws of the data (``n_seeds`` of them) ``data``, ``training``, ``item``, ``data_item`` or
 ``residual``. ``variance`` (nats²) is as estimated and may be below zero. That counts as zero in ``sd``, in ``share`` of
 all facets together, and in ``of_mean``: what the facet adds to the variance of the study's mean, which is the mean over
 draws of the data of their trainings' means."""

@@ -16,7 +16,7 @@ from scipy.special import stdtr
 from scipy.stats import false_discovery_control
 
 from dwatlas.statistics import moderated
-from dwatlas.statistics.intervals import ESTIMANDS, Array, Estimand, PerPart
+from dwatlas.statistics.intervals import ESTIMANDS, RESOLUTION, Array, Estimand, PerPart
 
 Family = Float[np.ndarray, "components seeds items"]
 
@@ -36,19 +36,23 @@ class Tested(NamedTuple):
 
 def two_sided(L: Family, estimand: str) -> Tested:
     """Tests of the hypothesis that the mean of the contrast ``L`` is zero."""
+    L = _beyond_rounding(L)
     return _tested(_p(L, estimand, p_value, moderated.two_sided_p), L)
 
 
 def above_zero(L: Family, estimand: str) -> Tested:
     """Tests of the hypothesis that the mean of the contrast ``L`` is not above zero."""
+    L = _beyond_rounding(L)
     return _tested(_p(L, estimand, one_sided_p, moderated.one_sided_p), L)
 
 
 def within(L: Family, bound: Array, estimand: str) -> Tested:
     """Tests of the hypothesis that the mean of ``L`` is not within ± that of ``bound`` [seeds, items], which is above
     zero: two one-sided tests, of which the larger p counts (Schuirmann 1987)."""
-    sides = [_p(bound + sign * L, estimand, one_sided_p, moderated.one_sided_p) for sign in (-1, 1)]
-    return _tested(np.maximum(*sides), L)
+    sides = [bound + sign * L for sign in (-1, 1)]
+    p = np.stack([_p(side, estimand, one_sided_p, moderated.one_sided_p) for side in sides])
+    farther = np.argmax(p[:, 0], axis=0)
+    return _tested(p.max(axis=0), np.stack(sides)[farther, np.arange(len(L))])
 
 
 def p_value(contrast: Array, covariance: Estimand) -> PerPart:
@@ -66,6 +70,13 @@ def benjamini_hochberg(p: pd.Series) -> pd.Series:
     tested = p.dropna()
     q = false_discovery_control(tested, method="bh") if len(tested) else []
     return pd.Series(q, index=tested.index, dtype=float).reindex(p.index)
+
+
+def _beyond_rounding(L: Family) -> Family:
+    """``L`` with zeros for components whose seeds' means are no larger than what rounding makes of nothing: they have
+    no p, and no part in what a family shares."""
+    nothing = np.abs(L.mean(axis=-1)).max(axis=-1) <= RESOLUTION
+    return np.where(nothing[:, None, None], 0.0, L)
 
 
 def _p(L: Family, estimand: str, plain: Callable, shrunk: Callable) -> Float[np.ndarray, "2 components"]:

@@ -64,8 +64,8 @@ def variance_records(effects: Effects, kind: str, units: Units | None = None) ->
         yield {
             "effect": kind,
             "facet": name,
-            "n_seeds": D.shape[0],
-            "n_units": D.shape[0] if units is None else len(np.unique(units)),
+            "n_seeds": D.shape[0] if units is None else len(np.unique(units)),
+            "n_trainings": D.shape[0],
             "n_items": D.shape[1],
             "full_effect_nats": D.mean(),
             "variance": facet.variance,

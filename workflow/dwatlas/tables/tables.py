@@ -134,7 +134,8 @@ def capability(tables: StudyTables) -> pd.DataFrame:
     keys = [*CELL, "alpha"]
     if own.empty:
         return pd.DataFrame(columns=[*keys, "n_seeds", *_MEASURES])
-    spread = mean_intervals(own, [*keys, "metric"])
+    units = own.groupby([*keys, "metric", "unit"], sort=False, as_index=False)["value"].mean()
+    spread = mean_intervals(units, [*keys, "metric"])
     lines = spread.drop_duplicates(keys).set_index(keys)[["n_seeds"]].astype("int64")
     for metric in ("accuracy", "nll"):
         found = pick(spread, metric=metric).set_index(keys)[["mean", "lo", "hi"]]
