@@ -87,7 +87,7 @@ def intervals(repetitions: int = REPETITIONS) -> Iterator[dict]:
                 "seeds": seeds,
                 "coverage": held.mean(),
                 "bounded": bounded.mean(),
-                "coverage_bounded": held[bounded].mean(),
+                "coverage_bounded": held[bounded].mean() if bounded.any() else np.nan,
             }
 
 
