@@ -8,9 +8,10 @@ from study_frames import study_tables
 from test_report import FACTS
 from test_statistics_tables import NULLS, make_scores
 
-from dwatlas.provenance import canonical_json, digest
+from dwatlas.provenance import canonical_json
 from dwatlas.report.page import render
 from dwatlas.report.primary import NONE_STATED, WHAT, is_primary, primary_sentences, statement
+from dwatlas.statement import digest
 from dwatlas.statistics import schemas
 from dwatlas.statistics.contrasts import CONTRASTS
 from dwatlas.statistics.registration import registration

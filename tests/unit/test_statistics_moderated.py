@@ -58,11 +58,11 @@ def test_the_prior_is_found_again():
 
 def test_equal_variances_are_pooled():
     deviations = np.array([[-1.0, 0.0, 1.0], [1.0, -2.0, 1.0]]) / np.array([[1], [np.sqrt(3)]])
-    L = np.tile(deviations, (6, 1)) + np.arange(12)[:, None]
+    L = np.tile(deviations, (10, 1)) + np.arange(20)[:, None]
     found = moderate(L)
     assert np.isinf(found.prior_df)
-    assert found.variance == pytest.approx(np.full(12, L.var(axis=1, ddof=1).mean() / 3))
-    assert found.df == pytest.approx(4), "two directions, each of two degrees of freedom, shared by six components"
+    assert found.variance == pytest.approx(np.full(20, L.var(axis=1, ddof=1).mean() / 3))
+    assert found.df == pytest.approx(4), "two directions, each of two degrees of freedom, shared by ten components"
 
 
 def test_with_many_seeds_it_is_the_plain_t_test():
@@ -163,7 +163,7 @@ def test_true_hypotheses_are_rejected_at_the_level_of_the_test(seeds, correlatio
 
 
 def test_false_discoveries_stay_rare_and_power_rises():
-    """60 families a cell: the Monte Carlo SE of a false discovery rate of 5 % is 2 % with 12 components."""
+    """60 families a cell: the Monte Carlo SE of a false discovery rate of 5 % is 2 % with 24 components."""
     found = pd.DataFrame(families(60)).set_index(["procedure", "components", "correlation", "seeds"]).sort_index()
     assert (found.loc[RULE, "fdr"] <= 0.1).all()
     many = [300, 0.0]

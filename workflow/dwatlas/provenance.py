@@ -26,11 +26,6 @@ def canonical_json(value: object, ascii_only: bool = False) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=ascii_only, allow_nan=False)
 
 
-def digest(value: object) -> str:
-    """SHA-256 of a value's canonical JSON."""
-    return hashlib.sha256(canonical_json(value).encode()).hexdigest()
-
-
 def blank_sealed(provenance: Mapping[str, object] | None, ascii_only: bool = True) -> str:
     """Provenance as it is written, before the file is sealed."""
     return canonical_json({**(provenance or {}), "seal": BLANK}, ascii_only)

@@ -13,8 +13,8 @@ from statistics import mean
 
 from dwatlas.cli.answer import Answer, plural, table
 from dwatlas.cli.study import add_study_arguments, chosen_plan, study_arguments
-from dwatlas.provenance import digest
 from dwatlas.state.judge import Judge
+from dwatlas.statement import digest
 from dwatlas.study import Plan
 from dwatlas.tasks import BENCHMARK, USE_A_GPU, Task
 

@@ -35,7 +35,7 @@ Values = Float[np.ndarray, "*families components"]
 Numbers = Float[np.ndarray, " *families"]
 Method = Literal["bh", "by"]
 
-FEWEST_COMPONENTS = 5
+FEWEST_COMPONENTS = 20
 FEWEST_SEEDS = 3
 STRONG = 0.5
 NEGLIGIBLE = 1e-5
@@ -60,10 +60,11 @@ class Moderated(NamedTuple):
 def moderate(L: Family) -> Moderated:
     """Means of the contrast ``L`` over seeds, with variances shrunk within each family.
 
-    It is the plain t-test where fewer than ``FEWEST_COMPONENTS`` components vary (shrunk, they would reject up to 7 %
-    at 5 %) and below ``FEWEST_SEEDS`` seeds; with one seed variances are NaN. Components that hardly vary (s² below
-    ``NEGLIGIBLE`` of the family's median: rounding) or lack a seed (NaN) do not count for the prior; a component that
-    is zero throughout keeps a variance of zero.
+    It is the plain t-test where fewer than ``FEWEST_COMPONENTS`` components vary (a dozen parts that overlap and differ
+    in size say little of each other's variance, and their tests would say more than their intervals) and below
+    ``FEWEST_SEEDS`` seeds; with one seed variances are NaN. Components that hardly vary (s² below ``NEGLIGIBLE`` of the
+    family's median: rounding) or lack a seed (NaN) do not count for the prior; a component that is zero throughout
+    keeps a variance of zero.
     """
     seeds = L.shape[-1]
     d, mean = seeds - 1, L.mean(axis=-1)

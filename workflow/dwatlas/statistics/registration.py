@@ -11,7 +11,8 @@ from collections.abc import Mapping
 
 import pandas as pd
 
-from dwatlas.provenance import canonical_json, digest
+from dwatlas.provenance import canonical_json
+from dwatlas.statement import digest
 from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL
 from dwatlas.statistics.frames import frame_of
