@@ -133,7 +133,11 @@ def test_non_inferiority_and_equivalence_are_the_t_tests_of_their_contrasts():
 def test_a_direction_that_is_not_known_is_not_tested():
     weak = D - D.mean() + 0.01
     found = contrasts(made({"a": (0.1, 0.9)}, {("sub", "a"): (0.2, 0.8)}, full=weak))
-    assert found.loc[["keep_excess", "drop_excess", "redundant", "nothing"], ["p", "p_moderated", "q"]].isna().all(None)
+    assert (
+        found.loc[["keep_excess", "drop_excess", "redundant", "nothing"], ["p", "p_moderated", "q"]]
+        .isna()
+        .all(axis=None)
+    )
     assert found.loc["interaction", "nats"].notna().all()
 
 
