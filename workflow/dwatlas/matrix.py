@@ -110,8 +110,9 @@ class Matrix:
             return None
         primary, catalogue = self.study.primary, self.catalogue
         entries = {"eval": catalogue.evals[primary.eval], "lens": catalogue.lenses.get(primary.family)}
+        settings = self.study.model_dump(mode="json", include=_STATED).items()
         return {
-            **self.study.model_dump(mode="json", include=_STATED),
+            **{name: sorted(value) if isinstance(value, list) else value for name, value in settings},
             **{name: entry and entry.model_dump(mode="json") for name, entry in entries.items()},
         }
 
