@@ -190,7 +190,7 @@ def test_the_number_of_cores_reruns_nothing(finished, cores):
 def test_the_lines_of_a_users_eval_count_and_its_time_does_not(folder):
     questions = folder / "questions.csv"
     questions.write_text("item,label,prompt\none,1,is the bell in the hall ?\n")
-    study(evals=["own"])(folder)
+    study(evals=["own"], primary=None)(folder)
     own("evals", "own", kind="table", file=questions.name)(folder)
     scores = "results/base/tiny-small/own.parquet"
     snakemake(folder, scores, "--cores", 2, "--configfile", "study.yaml")
