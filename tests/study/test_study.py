@@ -231,7 +231,7 @@ def test_the_page_is_self_contained_and_states_the_verdicts(finished):
     page = (finished.of_study / "report.html").read_text()
     found = Addresses(page).found
     assert [address for address in found if not address.startswith(("#", "data:"))] == []
-    assert sum(address.startswith("data:image/png;base64,") for address in found) == 14
+    assert sum(address.startswith("data:image/png;base64,") for address in found) == 20
     summary = list(csv.DictReader((finished.of_study / "tables/summary.csv").open()))
     assert {line["eval"] for line in summary} == EVALS["effect"]
     for line in summary:
