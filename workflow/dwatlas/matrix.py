@@ -94,14 +94,10 @@ class Matrix:
 
     def _check_primary(self) -> None:
         """``UserError`` when the primary analysis is of an eval or lens that the study has not."""
-        primary = self.study.primary
-        for key, there in () if primary is None else (("eval", self.effect_evals), ("family", self._families)):
+        primary, families = self.study.primary, ["anchors", *self.study.lenses]
+        for key, there in () if primary is None else (("eval", self.effect_evals), ("family", families)):
             if (name := getattr(primary, key)) not in there:
                 raise UserError(f"primary.{key}: {name} is none of {', '.join(there)}; name one of these")
-
-    @property
-    def _families(self) -> list[str]:
-        return ["anchors", *self.study.lenses]
 
     @property
     def statement(self) -> dict | None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_vali
 from dwatlas.models.anatomy import Anatomy
 from dwatlas.models.tiny import TinySpec
 from dwatlas.registry import kinds, plugin
-from dwatlas.statistics.names import EffectKind, EstimandName, PrimaryContrast
+from dwatlas.statistics.names import MARGIN, EffectKind, EstimandName, PrimaryContrast
 
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 Name = Annotated[str, StringConstraints(pattern=NAME_PATTERN, max_length=80)]
@@ -223,7 +223,7 @@ class Study(Section):
         None, description="What the study is to be judged by; its statement is hashed into the results."
     )
     margin: float = Field(
-        0.1,
+        MARGIN,
         gt=0,
         lt=1,
         description="Δ: without a redundant part at most this share of the effect is lost; a part that retains nothing "

@@ -90,12 +90,7 @@ def draw(data: pd.DataFrame) -> Figure:
 def _panel(
     axes: Axes, lines: pd.DataFrame, rows: dict[str, float], colours: dict[str, str], limits: tuple[float, float]
 ) -> None:
-    axes.set_xlim(limits)
-    axes.set_ylim(max(rows.values()) + 0.6, -0.6)
-    axes.set_yticks(list(rows.values()), list(rows))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    style.faint_grid(axes, "x")
+    marks.named_rows(axes, rows, limits)
     for reference in (0, 1):
         axes.axvline(reference, color="#777777", linewidth=0.8, zorder=1)
     axes.text(1.02, -0.75, "P(beats stand-in)", transform=axes.get_yaxis_transform(), fontsize=6, color="#666666",

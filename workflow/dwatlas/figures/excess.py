@@ -80,12 +80,7 @@ def _against(data: pd.DataFrame) -> str:
 
 
 def _panel(axes: Axes, lines: pd.DataFrame, rows: dict[str, float], colour: str, limits: tuple[float, float]) -> None:
-    axes.set_xlim(limits)
-    axes.set_ylim(max(rows.values(), default=0.0) + 0.6, -0.6)
-    axes.set_yticks(list(rows.values()), list(rows))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    style.faint_grid(axes, "x")
+    marks.named_rows(axes, rows, limits)
     axes.axvline(0, color="#777777", linewidth=0.8, zorder=1)
     if lines.empty:
         marks.hatched_panel(axes, "no stand-ins to drop")

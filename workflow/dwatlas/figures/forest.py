@@ -72,12 +72,7 @@ def x_limits(lines: pd.DataFrame, references: tuple[float, ...] = (0.0, 1.0)) ->
 
 
 def _panel(axes: Axes, lines: pd.DataFrame, rows: dict[str, float], colour: str, limits: tuple[float, float]) -> None:
-    axes.set_xlim(limits)
-    axes.set_ylim(max(rows.values()) + 0.6, -0.6)
-    axes.set_yticks(list(rows.values()), list(rows))
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    style.faint_grid(axes, "x")
+    marks.named_rows(axes, rows, limits)
     for reference in (0, 1):
         axes.axvline(reference, color="#777777", linewidth=0.8, zorder=1)
     for line in lines.itertuples():

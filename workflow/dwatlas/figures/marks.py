@@ -9,6 +9,16 @@ from matplotlib.patches import Rectangle
 from dwatlas.figures import style
 
 
+def named_rows(axes: Axes, rows: dict[str, float], limits: tuple[float, float]) -> None:
+    """Axes of a forest plot: ``rows`` is name → y, from the top down."""
+    axes.set_xlim(limits)
+    axes.set_ylim(max(rows.values(), default=0.0) + 0.6, -0.6)
+    axes.set_yticks(list(rows.values()), list(rows))
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    style.faint_grid(axes, "x")
+
+
 def bar(axes: Axes, line, y: float, colour: str) -> None:
     """The interval of ``line`` (``value``, ``lo``, ``hi``) as a bar, if it has one, and a tick at its value."""
     if not np.isnan(line.lo):

@@ -28,6 +28,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -38,15 +39,11 @@ from dwatlas.statistics.arrays import FULL, Part
 from dwatlas.statistics.effects import SHOWN_EFFECT, Effects, Family
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.intervals import ESTIMANDS, Array, fieller
+from dwatlas.statistics.names import MARGIN, Area, ContrastName, Excess
 from dwatlas.statistics.testing import Tested, above_zero, two_sided, within
 
-EXCESSES = ("keep_excess", "drop_excess")
-AREAS = ("auc_keep", "auc_drop")
-DIFFERENCES = ("difference_keep", "difference_drop")
-ABOVE = (*EXCESSES, *AREAS, "redundant")
-CONTRASTS = (*ABOVE, "nothing", "interaction", *DIFFERENCES, "share")
-
-MARGIN = 0.1
+ABOVE = (*get_args(Excess), *get_args(Area), "redundant")
+CONTRASTS = get_args(ContrastName)
 PAIRED_UP_TO = 24
 """Parts of a larger lens are not compared in pairs: 24 parts have 276 pairs, 300 have 44,850."""
 

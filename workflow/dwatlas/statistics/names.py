@@ -4,6 +4,8 @@ from typing import Literal
 
 EffectKind = Literal["antisymmetric", "one_sided", "even"]
 EstimandName = Literal["fixed_rows", "new_items"]
+MARGIN = 0.1
+"""Δ where a study names none: the share of the effect below which a loss, or what is retained, counts as none."""
 Excess = Literal["keep_excess", "drop_excess"]
 Area = Literal["auc_keep", "auc_drop"]
 Difference = Literal["difference_keep", "difference_drop"]

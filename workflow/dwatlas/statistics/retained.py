@@ -13,7 +13,7 @@ from dwatlas.statistics import schemas
 from dwatlas.statistics.arrays import FULL, GROUP, SIZES, Absent, Part, score_arrays
 from dwatlas.statistics.bands import critical_value
 from dwatlas.statistics.bootstrap import crossed_bootstrap
-from dwatlas.statistics.contrasts import MARGIN, component_energies, contrast_records, family_effects
+from dwatlas.statistics.contrasts import component_energies, contrast_records, family_effects
 from dwatlas.statistics.controls import control_records
 from dwatlas.statistics.design import design_records
 from dwatlas.statistics.doses import dose_records
@@ -21,6 +21,7 @@ from dwatlas.statistics.effects import Effects, Family, by_unit, measure_effects
 from dwatlas.statistics.families import nested_families
 from dwatlas.statistics.frames import frame_of
 from dwatlas.statistics.intervals import ESTIMANDS, Array, effect_interval, fieller, seed_covariance
+from dwatlas.statistics.names import MARGIN
 from dwatlas.statistics.registration import marked
 from dwatlas.statistics.reliability import reliability_records
 from dwatlas.statistics.testing import two_sided
